@@ -1,0 +1,40 @@
+# Targets call the tool; they hold no logic of their own.
+REPORT ?= TR126
+DEVICE ?= auto
+PRESET ?= quick
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup lab run render site test test-services check clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+	@echo 'variables: REPORT=$(REPORT) DEVICE=$(DEVICE) PRESET=$(PRESET)'
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --requirement requirements.lock
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+setup: $(READY) ## make the environment .venv
+lab: $(READY) ## open JupyterLab on the notebooks
+	$(BIN)/jupyter lab notebooks
+run: $(READY) ## measure REPORT on DEVICE with PRESET, execute and render it
+	$(BIN)/bench-utils run $(REPORT) --device $(DEVICE) --preset $(PRESET)
+render: $(READY) ## render committed runs again, measuring nothing
+	$(BIN)/bench-utils render
+site: $(READY) ## write the index of all pages
+	$(BIN)/bench-utils site
+test: $(READY) ## unit, fault, notebook and browser tests
+	$(BIN)/pytest
+test-services: $(READY) ## tests that start real servers
+	$(BIN)/pytest tests/services
+check: $(READY) ## lint, and the three lists of packages against each other
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pytest tests/unit/test_packaging.py
+clean: ## remove the environment, caches and executed notebooks
+	rm -rf .venv .bench/caches .bench/executed build *.egg-info

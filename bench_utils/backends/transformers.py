@@ -1,0 +1,143 @@
+"""transformers, eager or through torch.compile: the callable that is timed is the callable that is compiled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from transformers import DynamicCache, StaticCache
+
+from ..catalog import Model, Variant
+from ..loading import load_model
+from .inductor import CountingInductor
+
+PAD_TO = 8
+
+
+@dataclass
+class State:
+    """Between prefill and decode: the cache and the first token (batch × 1)."""
+
+    cache: object
+    token: torch.Tensor
+    mask: torch.Tensor | None = None
+
+
+class TransformersBackend:
+    """One model in one dtype on one device, run the way its variant says."""
+
+    def __init__(self, model: Model, variant: Variant, dtype: str, device: str, weights: str, seed: int) -> None:
+        self.model, self.variant, self.device, self.seed = model, variant, device, seed
+        self._load = lambda: load_model(model, device, dtype, weights)
+        self.inductor: CountingInductor | None = None
+
+    def load(self) -> dict:
+        loaded = self._load()
+        self.module, self.config = loaded.module, loaded.module.config
+        return loaded.provenance.asdict()
+
+    def start(self, phase: str, prompt_tokens: int, new_tokens: int, batch_size: int) -> None:
+        self.forward, self.inductor = self.module.forward, None
+        if self.variant.compiled:
+            self.inductor = CountingInductor(self.module.forward, self.variant.mode, self.variant.dynamic)
+            self.forward = self.inductor.forward
+        generator = torch.Generator().manual_seed(self.seed)
+        ids = torch.randint(self.config.vocab_size, (batch_size, prompt_tokens), generator=generator)
+        self._ids = ids.to(self.device)
+        self._static = self._static_cache(prompt_tokens + new_tokens) if self.variant.cache == "static" else None
+
+    def prompt(self, index: int) -> torch.Tensor:
+        ids = self._ids.clone()
+        ids[:, 0] = (ids[:, 0] + index) % self.config.vocab_size
+        return ids
+
+    @torch.inference_mode()
+    def prefill(self, prompt: torch.Tensor) -> State:
+        return self._prefill(self.forward, prompt)
+
+    @torch.inference_mode()
+    def prepare(self, prompt: torch.Tensor) -> State:
+        return self._prefill(self.module.forward, prompt)
+
+    @torch.inference_mode()
+    def decode(self, state: State, steps: int) -> list[torch.Tensor]:
+        token, tokens = state.token, []
+        for _ in range(steps):
+            token = self._next(self.forward, token, state)
+            tokens.append(token)
+        return tokens
+
+    def generate(self, prompt: torch.Tensor, steps: int) -> list[torch.Tensor]:
+        state = self.prefill(prompt)
+        return [state.token, *self.decode(state, steps)]
+
+    def _prefill(self, forward, prompt: torch.Tensor) -> State:
+        state = State(self._empty_cache(), prompt)
+        if self.variant.padded:
+            state.token, state.mask = _pad_left(prompt, PAD_TO)
+        state.token = self._next(forward, state.token, state)
+        return state
+
+    def _next(self, forward, ids: torch.Tensor, state: State) -> torch.Tensor:
+        inputs = {} if state.mask is None else _masked(ids, state)
+        keep = 0 if self.variant.all_logits else 1
+        if self.inductor is not None:
+            self.inductor.mark_step()
+        logits = forward(ids, past_key_values=state.cache, use_cache=True, logits_to_keep=keep, **inputs).logits
+        return logits[:, -1].argmax(-1, keepdim=True)
+
+    @torch.inference_mode()
+    def _static_cache(self, length: int) -> StaticCache:
+        """A static cache that has been used once: its layers are made at first use, which would cost a graph."""
+        cache = StaticCache(config=self.config, max_cache_len=length)
+        self.module.forward(self._ids[:, :1], past_key_values=cache, use_cache=True)
+        return cache
+
+    def _empty_cache(self):
+        if self._static is None:
+            return DynamicCache(config=self.config)
+        self._static.reset()
+        return self._static
+
+    def tokens(self, result) -> list[list[int]]:
+        parts = [result.token] if isinstance(result, State) else result
+        return torch.cat(parts, dim=1).tolist()
+
+    def progress(self) -> tuple:
+        return self.inductor.progress() if self.inductor else ()
+
+    def compiled_calls(self) -> int:
+        return self.inductor.calls if self.inductor else 0
+
+    def expected_calls(self, phase: str, steps: int) -> int:
+        if not self.variant.compiled:
+            return 0
+        return {"prefill": 1, "decode": steps, "e2e": 1 + steps}[phase]
+
+    def receipt(self) -> dict:
+        facts = {
+            "engine": "transformers",
+            "cache": self.variant.cache,
+            "threads": torch.get_num_threads(),
+            "attention": self.config._attn_implementation,
+            "logits": "all" if self.variant.all_logits else "last",
+            "mode": self.variant.mode if self.variant.compiled else "eager",
+            "dynamic": self.variant.dynamic if self.variant.compiled else None,
+        }
+        return facts | (self.inductor.receipt() if self.inductor else {})
+
+
+def _pad_left(prompt: torch.Tensor, multiple: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Prompt and mask padded on the left, so that the last position is the prompt's own."""
+    missing = -prompt.shape[1] % multiple
+    padding = prompt.new_zeros(prompt.shape[0], missing)
+    mask = torch.cat([padding, torch.ones_like(prompt)], dim=1)
+    return torch.cat([padding, prompt], dim=1), mask
+
+
+def _masked(ids: torch.Tensor, state: State) -> dict:
+    """Mask and positions of a padded call; a decode step grows the mask by one."""
+    if ids.shape[1] == 1:
+        state.mask = torch.cat([state.mask, torch.ones_like(ids)], dim=1)
+    positions = (state.mask.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+    return {"attention_mask": state.mask, "position_ids": positions}

@@ -1,0 +1,195 @@
+"""Models and variants, as data.
+
+Shapes of the models are those of ``reference/models.csv``; the revisions are pins to fill in by whoever
+first loads a checkpoint from the hub (None means the repository's main branch, and the record says so).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import BenchError, unknown
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class Model:
+    """A GPT-2 shaped checkpoint: its architecture, where it lives, and what must be trusted to load it."""
+
+    name: str
+    repository: str | None
+    layers: int
+    width: int
+    heads: int
+    vocabulary: int = 50257
+    context: int = 1024
+    revision: str | None = None
+    remote_code: bool = False
+    folder: Path | None = None
+
+    @property
+    def inner(self) -> int:
+        """Width of the feed-forward layer."""
+        return 4 * self.width
+
+    @property
+    def block_parameters(self) -> int:
+        """Parameters of the transformer blocks and the final layer norm, embeddings apart."""
+        d, f = self.width, self.inner
+        return self.layers * (4 * d * d + 4 * d + 2 * d * f + f + d + 4 * d) + 2 * d
+
+    @property
+    def parameters(self) -> int:
+        """All parameters, the tied head counted once."""
+        return self.block_parameters + (self.vocabulary + self.context) * self.width
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What is compared: an engine with its options."""
+
+    name: str
+    backend: str
+    help: str
+    cache: str = "dynamic"
+    compiled: bool = False
+    mode: str = "default"
+    dynamic: bool | None = None
+    padded: bool = False
+    all_logits: bool = False
+    requires: str | None = None
+
+
+# Configuration keys of layers, width, heads, vocabulary and context, in the dialects of the hub.
+_SHAPE_KEYS = (
+    ("n_layer", "num_hidden_layers"),
+    ("n_embd", "hidden_size"),
+    ("n_head", "num_attention_heads"),
+    ("vocab_size",),
+    ("n_positions", "max_position_embeddings"),
+)
+
+_MODELS = (
+    Model("tiny-gpt2", "Crusadersk/tiny-gpt2", layers=2, width=2, heads=2),
+    Model("gpt2-5m", None, layers=12, width=80, heads=2),
+    Model("gpt2-25m", "Crusadersk/gpt2-25m", layers=3, width=384, heads=2),
+    Model("gpt2-50m", "Crusadersk/gpt2-50m", layers=8, width=512, heads=2),
+    Model("gpt2-100m", "Crusadersk/gpt2-100m", layers=8, width=768, heads=2),
+    Model("gpt2", "openai-community/gpt2", layers=12, width=768, heads=12),
+    Model("gpt-124m", "samkeet/GPT_124M", layers=12, width=768, heads=12, vocabulary=50304, remote_code=True),
+    Model("slimgpt", "samueljayasingh/slimGPT", layers=12, width=768, heads=12),
+)
+
+_VARIANTS = (
+    Variant("eager", "transformers", "plain PyTorch, growing cache"),
+    Variant("eager-again", "transformers", "eager under a second label: the A/A control"),
+    Variant(
+        "eager-all-logits",
+        "transformers",
+        "eager, logits of every position (as TR126 timed it)",
+        all_logits=True,
+    ),
+    Variant("eager-static", "transformers", "plain PyTorch, static cache", cache="static"),
+    Variant(
+        "compile",
+        "transformers",
+        "torch.compile, growing cache, shapes made dynamic when they vary",
+        compiled=True,
+    ),
+    Variant(
+        "compile-dynamic-false",
+        "transformers",
+        "TR126 'baseline': dynamic=False with a growing cache",
+        compiled=True,
+        dynamic=False,
+    ),
+    Variant(
+        "compile-dynamic-true",
+        "transformers",
+        "TR126 'dynamic': dynamic=True with a growing cache",
+        compiled=True,
+        dynamic=True,
+    ),
+    Variant(
+        "compile-padded",
+        "transformers",
+        "TR126 'padded': dynamic=False, prompt padded to a multiple of eight",
+        compiled=True,
+        dynamic=False,
+        padded=True,
+    ),
+    Variant(
+        "compile-static",
+        "transformers",
+        "torch.compile with a static cache",
+        cache="static",
+        compiled=True,
+        dynamic=False,
+    ),
+    Variant(
+        "compile-reduce-overhead",
+        "transformers",
+        "torch.compile with CUDA graphs, growing cache",
+        compiled=True,
+        mode="reduce-overhead",
+        requires="cuda",
+    ),
+    Variant(
+        "compile-static-reduce-overhead",
+        "transformers",
+        "torch.compile with CUDA graphs and a static cache",
+        cache="static",
+        compiled=True,
+        dynamic=False,
+        mode="reduce-overhead",
+        requires="cuda",
+    ),
+    Variant(
+        "compile-static-max-autotune",
+        "transformers",
+        "torch.compile, max-autotune without graphs, static cache",
+        cache="static",
+        compiled=True,
+        dynamic=False,
+        mode="max-autotune-no-cudagraphs",
+    ),
+)
+
+MODELS = {m.name: m for m in _MODELS}
+VARIANTS = {v.name: v for v in _VARIANTS}
+
+
+def variant(name: str) -> Variant:
+    """The variant of that name; BenchError with the nearest names otherwise."""
+    if name not in VARIANTS:
+        raise unknown("variant", name, VARIANTS)
+    return VARIANTS[name]
+
+
+def model(name: str) -> Model:
+    """The model of that name, or one described by a local folder or a hub id (``owner/name``).
+
+    A folder's shape is read from its config.json; a hub id's is unknown until it is loaded, and its
+    numbers are zero until then. Raises BenchError with the nearest names.
+    """
+    if name in MODELS:
+        return MODELS[name]
+    if (folder := Path(name).expanduser()).is_dir():
+        return _from_folder(name, folder)
+    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        return Model(name, name, 0, 0, 0, 0, 0)
+    raise unknown("model", name, MODELS)
+
+
+def _from_folder(name: str, folder: Path) -> Model:
+    try:
+        config = json.loads((folder / "config.json").read_text())
+        shape = [next(config[k] for k in keys if k in config) for keys in _SHAPE_KEYS]
+    except FileNotFoundError:
+        raise BenchError(f"model folder {name!r} holds no config.json; give the folder of a saved checkpoint") from None
+    except (ValueError, StopIteration):
+        raise BenchError(f"model folder {name!r}: config.json does not state a transformer's shape") from None
+    return Model(folder.name, None, *shape, folder=folder)

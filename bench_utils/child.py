@@ -1,0 +1,253 @@
+"""What runs inside a measuring process: load one model, then measure its cells one after the other."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from . import backends, catalog, receipts
+from .environment import Neighbours, single_thread_score
+from .plan import CellPlan
+from .processes import die_with_parent
+from .records import End, Failure, Journal, Process, Sample, kept
+from .schedule import ProcessPlan, Round
+from .timing import Budget, Call, Clock, Timed, WarmUp, collect, warm_up
+
+POISONED = 3  # exit code of a process whose CUDA context is lost: the rest of its cells need another
+
+
+def main(request: Round, plan: ProcessPlan, channel, parent: int) -> None:
+    """Measure ``plan`` and leave: every row is on disk, the exit code says whether the process is poisoned."""
+    os.setsid()
+    die_with_parent(parent)
+    _redirect(Path(request.folder) / "logs" / f"{plan.process}.{plan.attempt}.log")
+    cache = Path(request.caches) / plan.cache
+    os.environ.update(TORCHINDUCTOR_CACHE_DIR=str(cache / "inductor"), TRITON_CACHE_DIR=str(cache / "triton"))
+    session = Session(request, plan, channel.send)
+    code = session.run()
+    session.journal.sync()
+    sys.stdout.flush()
+    os._exit(code)
+
+
+def _redirect(log: Path) -> None:
+    log.parent.mkdir(exist_ok=True)
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+
+
+class Session:
+    """One process's work: its engine, its journal, and the cell it is at."""
+
+    def __init__(self, request: Round, plan: ProcessPlan, say: Callable[[str], None]) -> None:
+        self.request, self.plan, self.say = request, plan, say
+        self.journal = Journal(Path(request.folder))
+        self.variant = catalog.variant(plan.variant)
+        self.weights: str | None = None
+
+    def run(self) -> int:
+        """Load and measure; the exit code."""
+        plan = self.plan
+        self.journal.append(
+            Process(
+                process=plan.process, attempt=plan.attempt, round=plan.round, order=plan.order, model=plan.model,
+                variant=plan.variant, backend=self.variant.backend, dtype=plan.dtype, device=self.request.device,
+                started_at=time.time(), host_score=single_thread_score(),
+            )
+        )  # fmt: skip
+        code = self._cells()
+        self.journal.append(End(process=plan.process, attempt=plan.attempt, exit_code=code, finished_at=time.time()))
+        return code
+
+    def _cells(self) -> int:
+        if reason := backends.unavailable(self.variant, self.request.device):
+            for cell in self.plan.cells:
+                self._end(cell, status="unavailable", reason=reason)
+            return 0
+        if not self._attempt(self.plan.cells[0], self._load):
+            for cell in self.plan.cells[1:]:
+                self._end(
+                    cell,
+                    status="unavailable",
+                    reason="the model did not load; see the first cell of this process",
+                )
+            return 0
+        self.first: Timed | None = None
+        for cell in self.plan.cells:
+            self.say(cell.key)
+            if not self._attempt(cell, self._measure) and self._poisoned():
+                return POISONED
+        return 0
+
+    def _attempt(self, cell: CellPlan, action: Callable[[CellPlan], None]) -> bool:
+        """Run ``action``; an exception becomes the cell's row."""
+        try:
+            action(cell)
+        except Exception as error:
+            failure = Failure(type=type(error).__qualname__, message=str(error), traceback=traceback.format_exc())
+            traceback.print_exc()
+            self._end(cell, status=status_of(error), reason=str(error).partition("\n")[0][:300], failure=failure)
+            return False
+        return True
+
+    def _poisoned(self) -> bool:
+        """CUDA errors are sticky: whether this process can still use its device."""
+        if not self.request.device.startswith("cuda"):
+            return False
+        import torch
+
+        try:
+            torch.ones(1, device=self.request.device).sum().item()
+        except RuntimeError:
+            return True
+        torch.cuda.empty_cache()
+        return False
+
+    def _load(self, cell: CellPlan) -> None:
+        import torch
+
+        torch.set_num_threads(self.request.threads)
+        plan = self.plan
+        self.backend = backends.make(
+            catalog.model(plan.model),
+            self.variant,
+            plan.dtype,
+            self.request.device,
+            self.request.weights,
+            self.request.seed + plan.round,
+        )
+        self.clock = Clock(self.request.device)
+        timed = self.clock.time(Call(lambda _: None, lambda _: self.backend.load()), 0)
+        self.provenance: dict = timed.result
+        self.weights = self.provenance["weights"]
+        status, reason = receipts.readback(plan.dtype, self.provenance)
+        if status != "ok":
+            raise ReadbackError(reason)
+        if not plan.cold:
+            self._single(cell, "load", timed, {"provenance": self.provenance})
+
+    def _measure(self, cell: CellPlan) -> None:
+        backend, batch = self.backend, cell.batch_size
+        backend.start(cell.phase, cell.prompt_tokens, cell.new_tokens, batch)
+        budget = self.request.exhibit_budget if cell.exhibit else self.request.budget
+        tokens: list[list[int]] = []
+        calls = [backend.compiled_calls(), 0]
+
+        def keep(role: str, index: int, timed: Timed) -> None:
+            made = backend.compiled_calls() - calls[0]
+            calls[0] += made
+            calls[1] += made if role == "sample" else 0
+            if not tokens:
+                tokens.extend(backend.tokens(timed.result))
+            if not self.plan.cold and kept(index, index + 1):
+                self._sample(cell.key, role, index, timed, made)
+
+        call = _call(backend, cell)
+        warm = warm_up(call, self.clock, budget if not self.plan.cold else COLD, backend.progress, keep)
+        if cell.phase == "e2e" and not cell.exhibit:
+            self._startup(cell, warm)
+        if not self.plan.cold:
+            self._collect(cell, call, budget, warm, keep, calls, tokens)
+
+    def _collect(
+        self, cell, call, budget: Budget, warm: WarmUp, keep, calls: list[int], tokens: list[list[int]]
+    ) -> None:
+        backend, neighbours = self.backend, Neighbours()
+        switches = _involuntary_switches()
+        done = collect(call, self.clock, budget, keep)
+        others = neighbours.share()
+        expected = done.count * backend.expected_calls(cell.phase, cell.new_tokens)
+        receipt = backend.receipt() | {
+            "provenance": self.provenance,
+            "compiled_calls": calls[1],
+            "expected_calls": expected,
+            "tokens": [row[:64] for row in tokens],
+            "warmup_calls": warm.calls,
+            "compile_ms": warm.compile_ms,
+            "n_eff": done.interval.n_eff,
+            "lag1": done.interval.lag1,
+            "others_cores": others,
+            "involuntary_switches": _involuntary_switches() - switches,
+        }
+        status, reason = receipts.first_failure(
+            receipts.engagement(receipt, calls[1], expected),
+            receipts.exclusivity(others),
+            receipts.steadiness(warm.steady) if not cell.exhibit else ("ok", None),
+        )
+        self._end(
+            cell, status=status, reason=reason, stop_reason=done.stop_reason, count=done.count, steady=warm.steady,
+            timer=self.clock.timer, tokens_in=cell.prompt_tokens * cell.batch_size, tokens_out=sum(map(len, tokens)),
+            receipt=receipt,
+        )  # fmt: skip
+
+    def _startup(self, cell: CellPlan, warm: WarmUp) -> None:
+        """Rows of the first request of a process, and of what compiling it cost."""
+        if not self.plan.cold:
+            self._single(cell, "first_call", warm.first, {})
+        if self.variant.compiled:
+            phase = "compile_cold" if self.plan.cold else "compile_warm"
+            cost = Timed(None, warm.compile_ms, None, warm.first.started_at)
+            self._single(cell, phase, cost, {"compile_calls": warm.compile_calls} | self.backend.receipt())
+
+    def _single(self, cell: CellPlan, phase: str, timed: Timed, receipt: dict) -> None:
+        """A cell of one sample."""
+        single = cell.model_copy(update={"phase": phase})
+        self._sample(single.key, "sample", 0, timed, None)
+        self._end(single, status="ok", count=1, timer=self.clock.timer, receipt=receipt)
+
+    def _sample(self, cell: str, role: str, index: int, timed: Timed, compiled_calls: int | None) -> None:
+        self.journal.append(
+            Sample(
+                process=self.plan.process, attempt=self.plan.attempt, cell=cell, role=role, index=index,
+                latency_ms=round(timed.latency_ms, 6), event_ms=timed.event_ms, started_at=round(timed.started_at, 4),
+                compiled_calls=compiled_calls if self.variant.compiled else None,
+            )
+        )  # fmt: skip
+
+    def _end(self, cell: CellPlan, **facts) -> None:
+        self.journal.append(self.plan.ended(cell, weights=self.weights, **facts))
+
+
+# A cold process only compiles: three calls at most once the counters stand still.
+COLD = Budget(warmup_seconds=0.0, warmup_max_seconds=0.0, steady_window=1)
+
+
+class ReadbackError(RuntimeError):
+    """The loaded weights are not what the label says."""
+
+
+def _call(backend: backends.Backend, cell: CellPlan) -> Call:
+    """The timed region of a phase, and what is made ready before it."""
+    steps = cell.new_tokens
+    if cell.phase == "prefill":
+        return Call(backend.prompt, backend.prefill)
+    if cell.phase == "decode":
+        return Call(lambda i: backend.prepare(backend.prompt(i)), lambda state: backend.decode(state, steps))
+    return Call(backend.prompt, lambda prompt: backend.generate(prompt, steps))
+
+
+def status_of(error: Exception) -> str:
+    """The status of a cell that an exception ended."""
+    module, name = type(error).__module__, type(error).__name__
+    if name == "OutOfMemoryError":
+        return "oom_gpu"
+    if isinstance(error, MemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error):
+        return "oom_host"
+    if "CUDA error" in str(error) or name == "AcceleratorError":
+        return "cuda_sticky"
+    if module.startswith(("torch._dynamo", "torch._inductor")):
+        return "not_compiled"
+    if isinstance(error, ReadbackError):
+        return "silent_fallback"
+    return "unavailable" if name == "BenchError" else "harness_bug"
+
+
+def _involuntary_switches() -> int:
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw

@@ -1,0 +1,105 @@
+"""Claims as data: each verdict computed from rows, with the value, interval and reason that decided it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from .contrasts import contrast
+from .plan import ClaimPlan
+
+SUPPORTED, REFUTED, INCONCLUSIVE, NOT_TESTABLE = "supported", "refuted", "inconclusive", "not testable here"
+LEAST_ROUNDS = 6  # fewer pairs cannot reach p < 0.05 in a sign test (2 / 2**6 = 0.031)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a claim."""
+
+    id: str
+    text: str
+    verdict: str
+    reason: str
+    value: float | None = None
+    interval: tuple[float, float] | None = None
+    n: int | None = None
+    unit: str | None = None
+    source: str | None = None
+
+
+def judge(
+    claims: list[ClaimPlan], rows: pd.DataFrame, baseline: str = "eager", control: str = "eager-again"
+) -> list[Verdict]:
+    """A verdict for every claim of a plan, from the rows of one run."""
+    effects = contrast(rows, baseline, control)
+    cuda = not rows["device"].str.startswith("cpu").all()
+    return [_judge(claim, rows, effects, cuda) for claim in claims]
+
+
+def _judge(claim: ClaimPlan, rows: pd.DataFrame, effects: pd.DataFrame, cuda: bool) -> Verdict:
+    if claim.needs == "cuda" and not cuda:
+        return _verdict(claim, NOT_TESTABLE, "it needs a CUDA device")
+    decide = {"outcome": _by_outcome, "ratio": _by_ratio}.get(claim.metric)
+    return decide(claim, _of(claim, effects)) if decide else _by_share(claim, _of(claim, rows))
+
+
+def _of(claim: ClaimPlan, frame: pd.DataFrame) -> pd.DataFrame:
+    mine = (frame["variant"] == claim.variant) & (frame["phase"] == claim.phase)
+    return frame[mine & (frame["model"].isin(claim.models) if claim.models else True)]
+
+
+def _verdict(claim: ClaimPlan, verdict: str, reason: str, **facts) -> Verdict:
+    return Verdict(claim.id, claim.text, verdict, reason, source=claim.source, **facts)
+
+
+def _by_outcome(claim: ClaimPlan, effects: pd.DataFrame) -> Verdict:
+    """Every model must show the expected outcome; one that decidedly shows another refutes."""
+    if effects.empty:
+        return _verdict(claim, NOT_TESTABLE, f"{claim.variant} was not measured in this run")
+    if effects["rounds"].max() < LEAST_ROUNDS:
+        return _verdict(claim, INCONCLUSIVE, f"{effects['rounds'].max()} rounds: no verdict below {LEAST_ROUNDS}")
+    against = effects[~effects["outcome"].isin([claim.expect, "ambiguous", "invalid"])]
+    undecided = effects[effects["outcome"].isin(["ambiguous", "invalid"])]
+    said = "; ".join(f"{e.model}: {e.outcome}{f' ({e.reason})' if e.reason else ''}" for e in effects.itertuples())
+    verdict = REFUTED if len(against) else INCONCLUSIVE if len(undecided) else SUPPORTED
+    deciding = against if len(against) else undecided if len(undecided) else effects
+    return _verdict(claim, verdict, said, **_evidence(deciding))
+
+
+def _by_ratio(claim: ClaimPlan, effects: pd.DataFrame) -> Verdict:
+    """The whole interval must lie above or below the threshold."""
+    if effects.empty:
+        return _verdict(claim, NOT_TESTABLE, f"{claim.variant} was not measured in this run")
+    low, high = effects["low"].min(), effects["high"].max()
+    if effects["rounds"].max() < LEAST_ROUNDS or (effects["outcome"] == "invalid").any():
+        return _verdict(claim, INCONCLUSIVE, "too few rounds, or rows that do not count", **_evidence(effects))
+    holds = low > claim.above if claim.above is not None else high < claim.below
+    fails = high < claim.above if claim.above is not None else low > claim.below
+    verdict = SUPPORTED if holds else REFUTED if fails else INCONCLUSIVE
+    return _verdict(claim, verdict, f"interval {low:.3g} to {high:.3g}", **_evidence(effects))
+
+
+def _evidence(effects: pd.DataFrame) -> dict:
+    """Of several contrasts, the one nearest to no effect: the weakest that still decided."""
+    nearest = effects.loc[(effects["ratio"] - 1).abs().idxmin()]
+    return {
+        "value": float(nearest["ratio"]),
+        "interval": (float(nearest["low"]), float(nearest["high"])),
+        "n": int(nearest["rounds"]),
+        "unit": f"latency ratio to {nearest['baseline']}, {nearest['model']}",
+    }
+
+
+def _by_share(claim: ClaimPlan, rows: pd.DataFrame) -> Verdict:
+    """Compiled calls per expected call, counted over every timed sample: a count, so without an interval."""
+    samples = rows[(rows["role"] == "sample") & rows["expected_calls"].notna()]
+    if samples.empty:
+        return _verdict(claim, NOT_TESTABLE, f"{claim.variant} was not measured in this run")
+    shares = samples["compiled_calls"] / samples["expected_calls"]
+    worst = samples.loc[shares.idxmin()]
+    holds = shares.min() >= claim.above if claim.above is not None else shares.max() < claim.below
+    ran = f"{worst['compiled_calls']:.0f} of {worst['expected_calls']:.0f}"
+    reason = f"at worst {ran} calls of a timed sample ran compiled code"
+    facts = {"value": float(shares.min()), "n": len(samples), "unit": "compiled calls per expected call"}
+    return _verdict(claim, SUPPORTED if holds else REFUTED, reason, **facts)

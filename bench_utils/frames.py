@@ -1,0 +1,140 @@
+"""Run folders as tidy frames: one row a sample, everything that is constant for it joined."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from .errors import BenchError
+from .records import (
+    SAMPLES,
+    UNFINISHED,
+    Cell,
+    Process,
+    complete_attempts,
+    kept,
+    read_lines,
+    read_manifest,
+    read_processes,
+)
+from .statistics import MedianInterval, median_over_processes
+
+COLUMNS = [
+    "run", "report", "device", "machine", "model", "variant", "backend", "dtype", "weights", "phase",
+    "prompt_tokens", "new_tokens", "batch_size", "exhibit", "round", "order", "process", "attempt", "role", "index",
+    "status", "reason", "latency_ms", "event_ms", "compiled_calls", "timer", "started_at", "tokens_in", "tokens_out",
+    "expected_calls", "tokens",
+]  # fmt: skip
+KEY = ["model", "variant", "dtype", "phase", "prompt_tokens", "new_tokens", "batch_size"]
+
+
+def base(process: str) -> str:
+    """A process without the number of the child that went on after a crash."""
+    return process.partition("+")[0]
+
+
+def load(path: Path | str | Iterable[Path | str]) -> pd.DataFrame:
+    """A run folder, or many, as one frame with COLUMNS: a row a sample, and a row without latency a failed cell.
+
+    Latencies in milliseconds; ``expected_calls`` are the calls of compiled code that one sample must make,
+    ``compiled_calls`` those it made; ``tokens`` are the ids that the cell's first call produced, as JSON.
+
+    Only the last complete attempt of a process counts; half-written lines are left out, their number is in
+    ``frame.attrs["broken_lines"]``.
+    """
+    folders = [Path(path)] if isinstance(path, str | Path) else [Path(p) for p in path]
+    if not folders:
+        raise BenchError("no run to load: measure one first, or name its folder")
+    loaded = [_load(folder) for folder in folders]
+    frame = pd.concat(loaded, ignore_index=True) if len(loaded) > 1 else loaded[0]
+    frame.attrs["broken_lines"] = sum(f.attrs["broken_lines"] for f in loaded)
+    return frame
+
+
+def _load(folder: Path) -> pd.DataFrame:
+    manifest = read_manifest(folder)
+    cells = receipts(folder)
+    lines, broken = read_lines(folder / SAMPLES)
+    samples = pd.DataFrame(lines, columns=["process", "attempt", "cell", "role", "index", "latency_ms", "event_ms",
+                                           "compiled_calls", "started_at"])  # fmt: skip
+    constants = cells.drop(columns=["receipt", "failure", "stop_reason", "steady"])
+    constants["expected_calls"] = [_per_sample(r, n) for r, n in zip(cells["receipt"], cells["count"], strict=True)]
+    constants["tokens"] = [json.dumps(r["tokens"]) if "tokens" in r else None for r in cells["receipt"]]
+    frame = constants.merge(samples, on=["process", "attempt", "cell"], how="left")
+    frame = frame[[_counts(*row) for row in zip(frame["role"], frame["index"], frame["count"], strict=True)]]
+    frame = frame.assign(run=manifest.run, report=manifest.report, device=manifest.device, machine=manifest.machine)
+    for column in ("event_ms", "latency_ms", "compiled_calls"):
+        frame[column] = frame[column].astype("float64")
+    frame = frame.reindex(columns=COLUMNS).reset_index(drop=True)
+    frame.attrs["broken_lines"] = broken
+    return frame
+
+
+def _counts(role: object, index: float, count: int) -> bool:
+    return role != "sample" or kept(int(index), int(count))
+
+
+def _per_sample(receipt: dict, count: int) -> float:
+    return receipt["expected_calls"] / count if count and "expected_calls" in receipt else float("nan")
+
+
+def receipts(path: Path | str) -> pd.DataFrame:
+    """One row a process and cell of a run: what became of it, its receipt as a dictionary."""
+    rows = list(read_processes(Path(path)))
+    last = complete_attempts(rows)
+    processes = {(r.process, r.attempt): r for r in rows if isinstance(r, Process)}
+    counted = [r for r in rows if isinstance(r, Cell) and r.attempt == last.get(base(r.process)) and r.process in last]
+    records = [_described(cell, processes.get((cell.process, cell.attempt))) for cell in counted]
+    if not records:
+        raise BenchError(f"run {Path(path).name!r} has no finished process yet; measure it first")
+    return pd.DataFrame(records)
+
+
+def _described(cell: Cell, process: Process | None) -> dict:
+    own = cell.model_dump(exclude={"kind"})
+    if process is None:
+        return own
+    shared = process.model_dump(include={"round", "order", "model", "variant", "backend", "dtype"})
+    return shared | own
+
+
+def medians(rows: pd.DataFrame) -> pd.DataFrame:
+    """Median latency per process and cell: a row a round, ``latency_ms`` in milliseconds, ``n`` samples behind it."""
+    good = rows[(rows["role"] == "sample") & rows["latency_ms"].notna() & ~rows["status"].isin(UNFINISHED)]
+    keys = [*KEY, "weights", "device", "run", "round", "order", "process", "status", "exhibit"]
+    grouped = good.groupby(keys, dropna=False, sort=True)
+    return grouped["latency_ms"].agg(latency_ms="median", n="size").reset_index()
+
+
+def over_rounds(cells: pd.DataFrame) -> MedianInterval:
+    """Median over the rounds of one cell, with the interval that its processes' medians allow; milliseconds."""
+    return median_over_processes(cells["latency_ms"].to_numpy(), cells["process"].to_numpy())
+
+
+def cell_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """Timed cells over all rounds: ``median_ms`` of the rounds' medians with its interval, samples and statuses."""
+    cells = medians(rows).query("phase in ['prefill', 'decode', 'e2e']")
+    found = []
+    for key, group in cells.groupby([*KEY, "exhibit"], sort=False):
+        ci = over_rounds(group)
+        facts = {
+            "median_ms": ci.median,
+            "low_ms": ci.low,
+            "high_ms": ci.high,
+            "rounds": len(group),
+            "samples": group["n"].sum(),
+        }
+        tally = group["status"].value_counts()
+        status = ", ".join(f"{s} {n}" if len(tally) > 1 else s for s, n in tally.items())
+        found.append(dict(zip([*KEY, "exhibit"], key, strict=True)) | facts | {"status": status})
+    return pd.DataFrame(found)
+
+
+def failures(receipts: pd.DataFrame) -> pd.DataFrame:
+    """Cells whose status is not ok: a row a cell and reason, with the number of rounds it happened in."""
+    bad = receipts[receipts["status"] != "ok"].fillna({"reason": ""})
+    keys = ["model", "variant", "phase", "status", "reason", "exhibit"]
+    return bad.groupby(keys, sort=False).size().rename("rounds").reset_index()

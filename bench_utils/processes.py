@@ -1,0 +1,68 @@
+"""Processes that die with their parent, and what a death means."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when its parent dies; ``parent`` is the id it was started by.
+
+    Linux; elsewhere a thread looks once a second, which costs a measurement nothing.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it died before the request was made
+            os._exit(1)
+    else:
+        threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
+
+
+def kill_group(pid: int) -> None:
+    """Kill a process and everything in the session it leads."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def oom_kills() -> int | None:
+    """Processes the kernel has killed for memory since boot; None where it does not say."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/vmstat").read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return None
+
+
+def classify_exit(exit_code: int, log: str, out_of_memory: bool) -> tuple[str, str]:
+    """Status and reason of a process that ended without saying why itself."""
+    if "CUDA error" in log or "CUDA out of memory" in log:
+        return ("oom_gpu" if "out of memory" in log else "cuda_sticky"), _last_line(log)
+    if exit_code >= 0:
+        return "harness_bug", f"the process ended with exit code {exit_code}: {_last_line(log)}"
+    name = signal.Signals(-exit_code).name
+    if exit_code == -signal.SIGKILL and out_of_memory:
+        return "oom_host", "the kernel killed the process for memory"
+    statuses = {signal.SIGSEGV: "segfault", signal.SIGBUS: "segfault", signal.SIGABRT: "abort"}
+    return statuses.get(-exit_code, "abort"), f"killed by {name}"
+
+
+def _last_line(log: str) -> str:
+    lines = [line for line in log.splitlines() if line.strip()]
+    return lines[-1].strip() if lines else "nothing was said"

@@ -1,0 +1,56 @@
+"""Whether a receipt bears out its label: small pure functions, applied to every cell as it ends."""
+
+from __future__ import annotations
+
+# Cores used by others above which a window is spoiled. The kernel counts in ticks of 10 ms: in windows of 0.3 s a quiet
+# machine was seen to show up to 0.10, a busy neighbour 0.3 to 1.3.
+CONTAMINATION = 0.15
+
+
+def engagement(receipt: dict, compiled_calls: int, expected_calls: int) -> tuple[str, str | None]:
+    """Whether the timed calls ran compiled, every one: ``ok``, ``not_compiled``, ``recompile_storm`` or ``graph_skip``.
+
+    That a graph exists, and that nothing recompiled while timed, is passed by the very failure this looks for:
+    once Dynamo's limit is reached the rest runs eager, quietly.
+    """
+    if not expected_calls:
+        return "ok", None
+    share = f"{compiled_calls} of {expected_calls} timed calls ran compiled code"
+    if compiled_calls == 0:
+        return "not_compiled", f"{share}: this is eager under another label"
+    if compiled_calls < expected_calls:
+        limit = receipt.get("recompile_limit")
+        return (
+            "recompile_storm",
+            f"{share}; {receipt.get('cache_entries')} cache entries, limit {limit}: the rest ran eager",
+        )
+    if receipt.get("cudagraphs_requested") and not receipt.get("cudagraph_replays"):
+        return (
+            "graph_skip",
+            f"CUDA graphs were asked for and none was replayed ({receipt.get('cudagraph_skips')} skips)",
+        )
+    return "ok", None
+
+
+def readback(asked: str, provenance: dict) -> tuple[str, str | None]:
+    """Whether the weights have the dtype that the row's label says."""
+    if provenance["dtype"] != asked:
+        return "silent_fallback", f"asked for {asked}, the loaded weights are {provenance['dtype']}"
+    return "ok", None
+
+
+def exclusivity(others: float | None) -> tuple[str, str | None]:
+    """Whether the machine was ours while the cell was measured."""
+    if others is not None and others > CONTAMINATION:
+        return "contaminated", f"other processes used {others:.2f} of a core; stop them and measure again"
+    return "ok", None
+
+
+def steadiness(steady: bool) -> tuple[str, str | None]:
+    """Whether the warm-up ended in steady times."""
+    return ("ok", None) if steady else ("not_steady", "the times were still moving when the warm-up budget ended")
+
+
+def first_failure(*results: tuple[str, str | None]) -> tuple[str, str | None]:
+    """The first result that is not ok."""
+    return next((r for r in results if r[0] != "ok"), ("ok", None))

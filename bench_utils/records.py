@@ -1,0 +1,238 @@
+"""The rows of a run: their schema, and a journal that appends them.
+
+A run is a folder: ``run.json`` (the manifest), ``processes.jsonl`` (what is constant for a process and a cell:
+plan of the process, receipts, statuses) and ``samples.jsonl`` (one line a timed call). Lines are appended and
+never changed; a line is on disk before the next call is timed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from .errors import BenchError
+
+SCHEMA = 1
+MANIFEST, PROCESSES, SAMPLES = "run.json", "processes.jsonl", "samples.jsonl"
+# Samples of one process and cell that count in results.
+KEPT = 100
+
+Status = Literal[
+    "ok", "unavailable", "not_compiled", "recompile_storm", "graph_skip", "silent_fallback", "output_mismatch",
+    "token_mismatch", "oom_gpu", "oom_host", "cuda_sticky", "segfault", "abort", "timeout", "not_steady",
+    "contaminated", "throttled", "device_lost", "harness_bug",
+]  # fmt: skip
+# A cell with one of these did not come to its end: samples it left on disk measure nothing.
+UNFINISHED = frozenset(
+    ("unavailable", "oom_gpu", "oom_host", "cuda_sticky", "segfault", "abort", "timeout", "device_lost", "harness_bug")
+)
+Phase = Literal["prefill", "decode", "e2e", "load", "compile_cold", "compile_warm", "first_call"]
+Role = Literal["warmup", "sample", "probe"]
+
+
+class Row(BaseModel):
+    """A line of a journal; unknown fields are errors, so that nothing is dropped on save."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Process(Row):
+    """A measuring process has started."""
+
+    kind: Literal["process"] = "process"
+    process: str
+    attempt: int
+    round: int
+    order: int
+    model: str
+    variant: str
+    backend: str
+    dtype: str
+    device: str
+    started_at: float
+    host_score: float | None = None
+
+
+class Failure(Row):
+    """An exception, whole."""
+
+    type: str
+    message: str
+    traceback: str
+
+
+class Cell(Row):
+    """A cell has ended in a process: what became of it, and the receipt of what really ran."""
+
+    kind: Literal["cell"] = "cell"
+    process: str
+    attempt: int
+    cell: str
+    phase: Phase
+    prompt_tokens: int
+    new_tokens: int
+    batch_size: int
+    exhibit: bool = False
+    status: Status
+    reason: str | None = None
+    failure: Failure | None = None
+    weights: str | None = None
+    stop_reason: str | None = None
+    count: int = 0
+    steady: bool | None = None
+    timer: str | None = None
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+    receipt: dict = {}
+
+
+class End(Row):
+    """A process has ended, by itself or by a signal; without this line it was interrupted and counts for nothing."""
+
+    kind: Literal["end"] = "end"
+    process: str
+    attempt: int
+    exit_code: int
+    finished_at: float
+
+
+class Sample(Row):
+    """One timed call."""
+
+    process: str
+    attempt: int
+    cell: str
+    role: Role
+    index: int
+    latency_ms: float
+    event_ms: float | None = None
+    compiled_calls: int | None = None
+    started_at: float
+
+
+class Manifest(Row):
+    """What a run is: the plan that was in force, where and with what it ran, and whether it is complete."""
+
+    schema_version: int = SCHEMA
+    run: str
+    report: str
+    preset: str
+    device: str
+    device_name: str
+    machine: str
+    plan_digest: str
+    plan: dict
+    weights: str
+    seed: int
+    identity: dict
+    started_at: str
+    finished_at: str | None = None
+    status: Literal["measuring", "complete"] = "measuring"
+
+
+_KINDS = {"process": Process, "cell": Cell, "end": End}
+
+
+def kept(index: int, count: int) -> bool:
+    """Whether the sample of that index counts among ``count``: at most KEPT of them, evenly spread.
+
+    The stride is the smallest power of two that suffices, so a row on disk never has to be taken back.
+    """
+    stride = 1
+    while count > KEPT * stride:
+        stride *= 2
+    return index % stride == 0
+
+
+class Journal:
+    """Appends rows to a run folder; one writer at a time, each line a single write."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._files: dict[str, int] = {}
+
+    def append(self, row: Row) -> None:
+        """Write one row; it is in the kernel's hands when this returns."""
+        name = SAMPLES if isinstance(row, Sample) else PROCESSES
+        os.write(self._open(name), row.model_dump_json(exclude_none=True).encode() + b"\n")
+
+    def sync(self) -> None:
+        """Force everything appended to disk."""
+        for descriptor in self._files.values():
+            os.fsync(descriptor)
+
+    def close(self) -> None:
+        """Close the files."""
+        for descriptor in self._files.values():
+            os.close(descriptor)
+        self._files.clear()
+
+    def _open(self, name: str) -> int:
+        if name not in self._files:
+            path = self.folder / name
+            descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+            if (size := os.fstat(descriptor).st_size) and os.pread(descriptor, 1, size - 1) != b"\n":
+                os.write(descriptor, b"\n")  # a half-written line of a killed process stays, on a line of its own
+            self._files[name] = descriptor
+        return self._files[name]
+
+
+def read_lines(path: Path) -> tuple[list[dict], int]:
+    """The JSON objects of a journal, and how many lines were not one (half-written by a killed process)."""
+    rows, broken = [], 0
+    for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            broken += 1
+    return rows, broken
+
+
+def read_processes(folder: Path) -> Iterator[Process | Cell | End]:
+    """The rows of ``processes.jsonl``, validated."""
+    for row in read_lines(folder / PROCESSES)[0]:
+        try:
+            yield _KINDS[row["kind"]].model_validate(row)
+        except (KeyError, TypeError, ValidationError) as error:
+            raise BenchError(f"{folder.name}/{PROCESSES}: not a row of schema {SCHEMA}: {error}") from error
+
+
+def complete_attempts(rows: list[Process | Cell | End]) -> dict[str, int]:
+    """For each process that ever ended, the last attempt that did."""
+    ended: dict[str, int] = {}
+    for row in rows:
+        if isinstance(row, End):
+            ended[row.process] = max(row.attempt, ended.get(row.process, 0))
+    return ended
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a run folder; BenchError when it is missing, newer, or not one."""
+    try:
+        data = json.loads((folder / MANIFEST).read_text())
+    except (OSError, ValueError) as error:
+        raise BenchError(f"run {folder.name!r} has no readable {MANIFEST}: {error}") from error
+    if data.get("schema_version", 0) > SCHEMA:
+        raise BenchError(f"run {folder.name!r} has schema {data['schema_version']}; this version reads up to {SCHEMA}")
+    try:
+        return Manifest.model_validate(data)
+    except ValidationError as error:
+        raise BenchError(f"run {folder.name!r}: {MANIFEST} is not a manifest: {error}") from error
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest by renaming into place; BenchError when the folder cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        scratch = folder / f".{MANIFEST}"
+        scratch.write_text(manifest.model_dump_json(indent=1) + "\n")
+        scratch.replace(folder / MANIFEST)
+    except OSError as error:
+        raise BenchError(
+            f"results folder {folder.parent.name!r} cannot be written ({error.strerror}); choose another"
+        ) from error

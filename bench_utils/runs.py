@@ -1,0 +1,55 @@
+"""Runs on disk: which there are, and what one of them still lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from . import frames
+from .errors import unknown
+from .records import Cell, Manifest, complete_attempts, read_manifest, read_processes
+from .schedule import ProcessPlan
+
+
+def runs(root: Path, report: str | None = None) -> Iterator[tuple[Path, Manifest]]:
+    """All runs under ``root/results``, of one report or of all."""
+    for path in sorted((root / "results").glob(f"*/{report or '*'}/*/run.json")):
+        yield path.parent, read_manifest(path.parent)
+
+
+def find_run(root: Path, report: str, run: str) -> Path:
+    """The folder of a run id; BenchError with the ids there are."""
+    known = {folder.name: folder for folder, _ in runs(root, report)}
+    if run not in known:
+        raise unknown(f"run of {report}:", run, [*known, "latest", "new"])
+    return known[run]
+
+
+class Done:
+    """What a run's journal says is done."""
+
+    def __init__(self, folder: Path) -> None:
+        rows = list(read_processes(folder))
+        self._ended = complete_attempts(rows)
+        self._tried: dict[str, int] = {}
+        self._cells: dict[tuple[str, int], dict[str, str]] = {}
+        for row in rows:
+            name = frames.base(row.process)
+            self._tried[name] = max(row.attempt, self._tried.get(name, 0))
+            if isinstance(row, Cell):
+                self._cells.setdefault((name, row.attempt), {})[row.cell] = row.status
+
+    def attempts(self, plan: ProcessPlan) -> int:
+        """How often the process was begun."""
+        return self._tried.get(plan.process, 0)
+
+    def has(self, plan: ProcessPlan) -> bool:
+        """Whether the process has come to its end with a row for every cell."""
+        return plan.process in self._ended and (plan.cold or self._last(plan).keys() >= {c.key for c in plan.cells})
+
+    def spoiled(self, plan: ProcessPlan) -> bool:
+        """Whether a neighbour was busy during one of its cells."""
+        return "contaminated" in self._last(plan).values()
+
+    def _last(self, plan: ProcessPlan) -> dict[str, str]:
+        return self._cells.get((plan.process, self._ended.get(plan.process, 0)), {})

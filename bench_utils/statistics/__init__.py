@@ -1,0 +1,143 @@
+"""Statistics of latency: pure functions, arrays in, frozen results out, each naming its method.
+
+Rooms: `samples` and `modes` describe what one process measured; `contrasts` compares variants over rounds;
+`decisions` turns comparisons into outcomes; `published` recomputes statistics from printed summaries;
+`models` and `scaling` fit designs and scaling laws; `simulate` draws data whose truth is known. Nothing
+here reads a file, holds a random state or returns a number for an empty input.
+"""
+
+from bench_utils.statistics.contrasts import (
+    PairedRatio,
+    Probability,
+    Tost,
+    contrast_mde,
+    minimum_detectable_effect,
+    paired_ratio,
+    probability_of_improvement,
+    tost,
+)
+from bench_utils.statistics.decisions import (
+    MIN_BAND,
+    MIN_ROUNDS,
+    SAME_BAND,
+    AAFloor,
+    Outcome,
+    aa_floor,
+    holm,
+    holm_adjusted,
+    outcome,
+    wilson,
+)
+from bench_utils.statistics.models import (
+    Coefficient,
+    LinearFit,
+    ModelComparison,
+    additive_against_interaction,
+    fit,
+)
+from bench_utils.statistics.modes import Bimodality, bimodality, dip_critical, dip_statistic
+from bench_utils.statistics.published import (
+    Anova,
+    SummaryComparison,
+    anova_from_groups,
+    compare_summaries,
+    effect_band,
+    interaction_from_cells,
+    pooled_std,
+    summary_from_interval,
+    total_std,
+)
+from bench_utils.statistics.samples import (
+    Drift,
+    EffectiveSize,
+    MedianInterval,
+    drift,
+    effective_size,
+    lag1,
+    median_interval,
+    median_over_processes,
+    outlier_count,
+    percentile,
+    samples_for_percentile,
+)
+from bench_utils.statistics.scaling import (
+    PowerLawFit,
+    RankCorrelation,
+    TwoPredictorFit,
+    loglog_fit,
+    spearman,
+    two_predictor_fit,
+)
+from bench_utils.statistics.simulate import (
+    Coverage,
+    autoregressive,
+    coverage,
+    independent,
+    process_effects,
+    two_modes,
+)
+from bench_utils.statistics.summaries import Summary, summarise
+
+__all__ = [
+    "MIN_BAND",
+    "MIN_ROUNDS",
+    "SAME_BAND",
+    "AAFloor",
+    "Anova",
+    "Bimodality",
+    "Coefficient",
+    "Coverage",
+    "Drift",
+    "EffectiveSize",
+    "LinearFit",
+    "MedianInterval",
+    "ModelComparison",
+    "Outcome",
+    "PairedRatio",
+    "PowerLawFit",
+    "Probability",
+    "RankCorrelation",
+    "Summary",
+    "SummaryComparison",
+    "Tost",
+    "TwoPredictorFit",
+    "aa_floor",
+    "additive_against_interaction",
+    "anova_from_groups",
+    "autoregressive",
+    "bimodality",
+    "compare_summaries",
+    "contrast_mde",
+    "coverage",
+    "dip_critical",
+    "dip_statistic",
+    "drift",
+    "effect_band",
+    "effective_size",
+    "fit",
+    "holm",
+    "holm_adjusted",
+    "independent",
+    "interaction_from_cells",
+    "lag1",
+    "loglog_fit",
+    "median_interval",
+    "median_over_processes",
+    "minimum_detectable_effect",
+    "outcome",
+    "outlier_count",
+    "paired_ratio",
+    "percentile",
+    "pooled_std",
+    "probability_of_improvement",
+    "process_effects",
+    "samples_for_percentile",
+    "spearman",
+    "summarise",
+    "summary_from_interval",
+    "tost",
+    "total_std",
+    "two_modes",
+    "two_predictor_fit",
+    "wilson",
+]

@@ -1,0 +1,100 @@
+"""Findings as sentences: each computed from a frame, so that no page says what its rows do not."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from .formatting import count, duration, significant, with_interval
+
+
+def in_words(effects: pd.DataFrame, model: str, variant: str, phase: str) -> str:
+    """An effect: "1.31 (1.28 to 1.35) times faster", or why none can be stated."""
+    mine = effects[(effects["model"] == model) & (effects["variant"] == variant) & (effects["phase"] == phase)]
+    if mine.empty:
+        return "unknown (not measured)"
+    row = mine.iloc[0]
+    if row["outcome"] in ("faster", "slower"):
+        ratio, low, high = row["ratio"], row["low"], row["high"]
+        if row["outcome"] == "faster":
+            ratio, low, high = 1 / ratio, 1 / high, 1 / low
+        return f"{with_interval(ratio, low, high)} times {row['outcome']}"
+    words = {"same": "no different", "ambiguous": "not clearly different", "invalid": "not comparable"}[row["outcome"]]
+    return f"{words}, latency ratio {with_interval(row['ratio'], row['low'], row['high'])}"
+
+
+def share_in_words(shares: pd.DataFrame, variant: str) -> str:
+    """How much of a variant ran compiled: "8 of 16 decode steps labelled compile-dynamic-false ran compiled code"."""
+    mine = shares[shares["variant"] == variant]
+    if mine.empty:
+        return f"{variant} was not measured"
+    row = mine.iloc[0]
+    return f"{row['compiled']:.0f} of {row['expected']:.0f} decode steps labelled {variant} ran compiled code"
+
+
+def shares_in_words(shares: pd.DataFrame) -> str:
+    """One sentence over all compiled variants."""
+    if shares.empty:
+        return "No compiled decode was measured in this run."
+    short = shares[shares["compiled"] < shares["expected"]]
+    full = sorted(set(shares["variant"]) - set(short["variant"]))
+    said = [
+        f"{r.variant} on {r.model} ran {r.compiled:.0f} of {r.expected:.0f} decode steps compiled"
+        for r in short.itertuples()
+    ]
+    if full:
+        said.append(f"{', '.join(full)} ran every step compiled")
+    return _sentence(said)
+
+
+def fastest_in_words(cells: pd.DataFrame) -> str:
+    """The lowest median of each model and phase."""
+    best = cells.loc[cells.groupby(["model", "phase"], sort=False)["median_ms"].idxmin()]
+    return _sentence(
+        f"{r.phase} of {r.model} is lowest with {r.variant}, {significant(r.median_ms)} ms" for r in best.itertuples()
+    )
+
+
+def outcomes_in_words(effects: pd.DataFrame) -> str:
+    """How many contrasts came out how, the control apart."""
+    mine = effects[effects["variant"] != "eager-again"]
+    tally = mine["outcome"].value_counts()
+    said = ", ".join(f"{n} {outcome}" for outcome, n in tally.items())
+    return f"Of {len(mine)} contrasts with eager: {said or 'none'}."
+
+
+def control_in_words(control: pd.DataFrame) -> str:
+    """What the A/A control shows."""
+    if control.empty:
+        return "This preset has no A/A control, so no contrast gets an outcome."
+    row = control.loc[(control["ratio"] - 1).abs().idxmax()]
+    tally = control["outcome"].value_counts().to_dict()
+    said = ", ".join(f"{n} {outcome}" for outcome, n in tally.items())
+    return (
+        f"Eager under two labels differs most in {row['phase']} of {row['model']}, latency ratio "
+        f"{with_interval(row['ratio'], row['low'], row['high'])}; its {len(control)} contrasts came out {said}. "
+        f"Differences below {significant(100 * row['floor'], 2)} % are therefore not told apart here."
+    )
+
+
+def costs_in_words(costs: pd.DataFrame) -> str:
+    """What compiling costs and after how many tokens it pays."""
+    if costs.empty:
+        return "No compiled variant was measured from a cold cache."
+    said = []
+    for r in costs.itertuples():
+        cost = f"{r.variant} on {r.model} compiles in {duration(r.cold_s)} cold and {duration(r.warm_s)} warm"
+        if r.tokens_cold == r.tokens_cold:
+            cost += f" and has paid after {count(r.tokens_cold)} and {count(r.tokens_warm)} tokens"
+        else:
+            cost += " and never pays in decode"
+        said.append(cost)
+    return _sentence(said)
+
+
+def _sentence(parts) -> str:
+    text = "; ".join(parts)
+    return (
+        text[:1].upper() + text[1:] + "."
+        if text and not text.startswith(("compile", "eager", "gpt", "tiny"))
+        else f"{text}."
+    )

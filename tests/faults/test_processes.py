@@ -1,0 +1,139 @@
+"""Planted failures of processes: each becomes a typed row, and the next cell starts clean."""
+
+import json
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from bench_utils import frames, records
+from bench_utils.processes import classify_exit
+from bench_utils.runs import runs
+from bench_utils.study import Study
+from tests.conftest import REPOSITORY
+
+
+@pytest.fixture
+def planted(mini):
+    """Run one process of the mini plan with a failure planted in a phase, and return its cells."""
+
+    def run(phase, failure, timeout=60):
+        command = [sys.executable, "-m", "tests.faults.planted", str(mini), phase, failure, str(timeout)]
+        subprocess.run(command, check=True, cwd=REPOSITORY, capture_output=True)
+        folder, _ = next(iter(runs(mini)))
+        return frames.receipts(folder).set_index("phase")
+
+    return run
+
+
+@pytest.mark.parametrize(("failure", "status"), [("SIGSEGV", "segfault"), ("SIGABRT", "abort")])
+def test_a_signal_is_a_row_and_the_cells_after_it_are_measured(planted, failure, status):
+    cells = planted("prefill", failure)
+    assert cells.loc["prefill", ["status", "count"]].to_list() == [status, 0]
+    assert cells.loc["decode", "process"].endswith("+1")
+    assert cells.loc["decode", "count"] >= 2
+
+
+def test_a_hang_is_a_timeout(planted):
+    cells = planted("decode", "hang", timeout=10)
+    assert cells.loc["decode", "status"] == "timeout"
+    assert "within 10 s" in cells.loc["decode", "reason"]
+
+
+def test_an_exception_keeps_its_type_message_and_traceback(planted):
+    cells = planted("prefill", "exception")
+    failure = cells.loc["prefill", "failure"]
+    assert cells.loc["prefill", "status"] == "harness_bug"
+    assert (failure["type"], failure["message"]) == ("ValueError", "planted")
+    assert "planted" in failure["traceback"]
+    assert cells.loc["decode", "count"] >= 2
+
+
+def test_memory_that_cannot_be_had_is_oom_host(planted):
+    assert planted("e2e", "memory").loc["e2e", "status"] == "oom_host"
+
+
+@pytest.mark.parametrize(("code", "log", "killed_for_memory", "status"), [
+    (-11, "", False, "segfault"),
+    (-6, "", False, "abort"),
+    (-9, "", True, "oom_host"),
+    (-9, "", False, "abort"),
+    (1, "torch.AcceleratorError: CUDA error: an illegal memory access", False, "cuda_sticky"),
+    (1, "torch.OutOfMemoryError: CUDA out of memory", False, "oom_gpu"),
+    (2, "Traceback", False, "harness_bug"),
+])  # fmt: skip
+def test_a_death_is_classified_by_what_it_left(code, log, killed_for_memory, status):
+    assert classify_exit(code, log, killed_for_memory)[0] == status
+
+
+PROGRAM = "from bench_utils.study import Study; Study('mini', device='cpu', preset='smoke', root={root!r}).measure()"
+
+
+def start(root):
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM.format(root=str(root))], stderr=subprocess.DEVNULL)
+    return psutil.Process(process.pid)
+
+
+def wait_for(condition, seconds=60.0):
+    limit = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < limit, "the measurement did not get that far"
+        time.sleep(0.05)
+    return found
+
+
+def lines(root):
+    return [line for path in root.glob(f"results/*/*/*/{records.SAMPLES}") for line in path.read_text().splitlines()]
+
+
+def worker_and_child(study):
+    family = study.children(recursive=True)
+    return family if len(family) >= 2 else None
+
+
+@pytest.mark.parametrize("victim", ["study", "worker", "child"])
+def test_a_kill_loses_no_sample_leaves_no_orphan_and_is_continued(mini, victim):
+    study = start(mini)
+    wait_for(lambda: len(lines(mini)) > 20)
+    family = wait_for(lambda: worker_and_child(study))
+    {"study": study, "worker": family[0], "child": family[-1]}[victim].kill()
+    before = lines(mini)
+    if victim == "study":
+        study.wait(10)
+        wait_for(lambda: not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in family), 10)
+        finished = Study("mini", device="cpu", preset="smoke", root=mini)
+        assert not finished.complete
+        finished.measure()
+    else:
+        assert study.wait(120) == 0
+        finished = Study("mini", device="cpu", preset="smoke", root=mini)
+    assert finished.complete
+    whole = [line for line in before if line.endswith("}")]
+    assert set(whole) <= set(lines(mini))
+    statuses = finished.receipts()["status"].to_list()
+    measured = frames.medians(finished.rows()).query("phase in ['e2e', 'prefill', 'decode']")
+    assert len(measured) == 12 - statuses.count("abort")
+    assert ("abort" in statuses) == (victim == "child")
+    manifest = json.loads((finished.folder / records.MANIFEST).read_text())
+    assert manifest["status"] == "complete"
+
+
+def test_a_second_study_measures_nothing(mini):
+    first = Study("mini", device="cpu", preset="smoke", root=mini)
+    first.measure()
+    before = lines(mini)
+    again = Study("mini", device="cpu", preset="smoke", root=mini)
+    assert again.complete
+    again.measure()
+    assert again.manifest.run == first.manifest.run
+    assert lines(mini) == before
+
+
+def test_a_run_of_another_machine_does_not_count_as_this_ones(mini):
+    first = Study("mini", device="cpu", preset="smoke", root=mini)
+    first.measure()
+    (mini / ".bench" / "machine").unlink()
+    assert Study("mini", device="cpu", preset="smoke", root=mini).manifest is None
+    assert Study("mini", run=first.manifest.run, root=mini).complete
