@@ -9,9 +9,10 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from . import backends, catalog, receipts
+from . import backends, catalog, equivalence, parity, physics, receipts
 from .environment import Neighbours, single_thread_score
 from .plan import CellPlan
+from .privacy import clean
 from .processes import die_with_parent
 from .records import End, Failure, Journal, Process, Sample, kept
 from .schedule import ProcessPlan, Round
@@ -77,7 +78,6 @@ class Session:
                     reason="the model did not load; see the first cell of this process",
                 )
             return 0
-        self.first: Timed | None = None
         for cell in self.plan.cells:
             self.say(cell.key)
             if not self._attempt(cell, self._measure) and self._poisoned():
@@ -89,9 +89,12 @@ class Session:
         try:
             action(cell)
         except Exception as error:
-            failure = Failure(type=type(error).__qualname__, message=str(error), traceback=traceback.format_exc())
+            said = clean(str(error))
+            failure = Failure(
+                type=type(error).__qualname__, message=said[:2000], traceback=clean(traceback.format_exc())[-8000:]
+            )
             traceback.print_exc()
-            self._end(cell, status=status_of(error), reason=str(error).partition("\n")[0][:300], failure=failure)
+            self._end(cell, status=status_of(error), reason=said.partition("\n")[0][:300], failure=failure)
             return False
         return True
 
@@ -129,7 +132,17 @@ class Session:
         if status != "ok":
             raise ReadbackError(reason)
         if not plan.cold:
-            self._single(cell, "load", timed, {"provenance": self.provenance})
+            self._single(cell, "load", timed, {"provenance": self.provenance} | self._once())
+
+    def _once(self) -> dict:
+        """Observations that a round, or a run, needs only once."""
+        found = {}
+        if self.plan.order == 0:
+            found["bandwidth_gbs"] = physics.measured_bandwidth(self.request.device)
+        if self.plan.round == 1 and not self.variant.compiled:
+            status, evidence = parity.check(parity.observe(self.backend), self.provenance["digest"], self.plan.dtype)
+            found["parity"] = {"status": status, "evidence": evidence}
+        return found
 
     def _measure(self, cell: CellPlan) -> None:
         backend, batch = self.backend, cell.batch_size
@@ -174,16 +187,30 @@ class Session:
             "others_cores": others,
             "involuntary_switches": _involuntary_switches() - switches,
         }
+        same, outputs = self._outputs(cell, tokens)
         status, reason = receipts.first_failure(
             receipts.engagement(receipt, calls[1], expected),
+            *same,
             receipts.exclusivity(others),
             receipts.steadiness(warm.steady) if not cell.exhibit else ("ok", None),
         )
         self._end(
             cell, status=status, reason=reason, stop_reason=done.stop_reason, count=done.count, steady=warm.steady,
             timer=self.clock.timer, tokens_in=cell.prompt_tokens * cell.batch_size, tokens_out=sum(map(len, tokens)),
-            receipt=receipt,
+            receipt=receipt | {"equivalence": outputs},
         )  # fmt: skip
+
+    def _outputs(self, cell: CellPlan, tokens: list[list[int]]) -> tuple[list, dict]:
+        """Verdicts and evidence on what the cell computed, against plain PyTorch on the same weights and prompt."""
+        prompt, steps = self.backend.prompt(0), cell.new_tokens
+        greedy, plain = self.backend.plain(prompt, steps)
+        found = equivalence.compare(self.backend.logits(prompt, greedy), plain, self.plan.dtype)
+        expected = self.backend.tokens(greedy)
+        verdicts = [
+            equivalence.verdict(found),
+            equivalence.token_verdict(cell.phase, tokens, expected, self.plan.dtype),
+        ]
+        return verdicts, found.asdict()
 
     def _startup(self, cell: CellPlan, warm: WarmUp) -> None:
         """Rows of the first request of a process, and of what compiling it cost."""

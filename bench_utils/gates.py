@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import pandas as pd
 
-from .catalog import VARIANTS
+from . import frames, physics
+from .catalog import MODELS, VARIANTS
+from .formatting import significant
 from .plan import Preset
 
 PASSED, FAILED, NOTED = "passed", "failed", "noted"
+ADDITIVE = 0.15  # one region saves a little Python and a synchronisation; more than this is a different workload
+DISTURBED = ["contaminated", "not_steady", "throttled"]
 TIMED = ("prefill", "decode", "e2e")
 
 
-def run_gates(receipts: pd.DataFrame, preset: Preset, baseline: str = "eager") -> pd.DataFrame:
-    """Every gate of a run: ``gate``, ``result`` (passed, failed, noted) and the ``evidence``, counted from receipts.
+def run_gates(rows: pd.DataFrame, receipts: pd.DataFrame, preset: Preset, baseline: str = "eager") -> pd.DataFrame:
+    """Every gate of a run: ``gate``, ``result`` (passed, failed, noted) and the ``evidence``, counted from rows.
 
-    ``receipts`` is ``frames.receipts`` of the run; exhibits are measured to fail, and are left out.
+    ``rows`` and ``receipts`` are those of one run (``frames.load``, ``frames.receipts``); exhibits are measured to
+    fail, and are left out.
     """
     cells = receipts[receipts["phase"].isin(TIMED)]
     counted = cells[~cells["exhibit"]]
@@ -24,7 +29,11 @@ def run_gates(receipts: pd.DataFrame, preset: Preset, baseline: str = "eager") -
         _one_dtype(counted),
         _one_digest(counted),
         _one_thread_count(counted),
+        _parity(receipts),
         _same_tokens(counted, baseline),
+        _same_logits(counted),
+        _possible(rows, receipts),
+        _additive(rows),
         _alone(counted),
         _steady(counted),
     ]
@@ -92,6 +101,73 @@ def _same_tokens(cells: pd.DataFrame, baseline: str) -> tuple[str, str, str]:
     others = tokens[tokens["variant"] != baseline]
     bad = sum(row.tokens != base.get(tuple(getattr(row, k) for k in key)) for row in others.itertuples())
     return _row("greedy tokens equal the baseline's", bad, len(others), "cells")
+
+
+def _parity(receipts: pd.DataFrame) -> tuple[str, str, str]:
+    """Against references stored with this package, by weight digest."""
+    gate = "models compute what they computed when their reference was stored"
+    found = [(m, r["parity"]) for m, r in zip(receipts["model"], receipts["receipt"], strict=True) if "parity" in r]
+    known = {m: p for m, p in found if p["status"] != "unknown"}
+    if not known:
+        return gate, NOTED, "no reference is stored for these weights"
+    bad = [m for m, p in found if p["status"] not in ("ok", "unknown")]
+    return gate, FAILED if bad else PASSED, "; ".join(f"{m}: {p['evidence']}" for m, p in known.items())
+
+
+def _same_logits(cells: pd.DataFrame) -> tuple[str, str, str]:
+    found = [r["equivalence"] for r in cells["receipt"] if "equivalence" in r]
+    bad = sum(not e["difference"] <= e["tolerance"] for e in found)
+    gate, result, evidence = _row("logits equal plain PyTorch's along the same tokens", bad, len(found), "cells")
+    worst = max((e["difference"] for e in found), default=float("nan"))
+    return gate, result, f"{evidence}; largest difference {significant(worst, 2)} standard deviations"
+
+
+def _possible(rows: pd.DataFrame, receipts: pd.DataFrame) -> tuple[str, str, str]:
+    """Nothing is faster than reading its weights, unless they fit the last cache."""
+    gate = "no latency is below the time that reading its weights takes"
+    bounds = roofline(rows, receipts)
+    known = bounds[bounds["fraction"].notna() & ~bounds["resident"]] if len(bounds) else bounds
+    if known.empty:
+        return gate, NOTED, "no bandwidth was measured, or every model fits the last cache"
+    best = known["fraction"].max()
+    evidence = _row(gate, int((known["fraction"] > 1).sum()), len(known), "cells")
+    return *evidence[:2], f"{evidence[2]}; at most {best:.0%} of the measured bandwidth"
+
+
+def roofline(rows: pd.DataFrame, receipts: pd.DataFrame) -> pd.DataFrame:
+    """Each timed cell beside its memory bound: ``floor_ms`` from the bandwidth measured in this run, and the
+    ``fraction`` of it that was reached; ``resident`` where the last cache may hold the weights and nothing is bound."""
+    probes = [r["bandwidth_gbs"] for r in receipts["receipt"] if "bandwidth_gbs" in r]
+    cells = frames.cell_table(rows)
+    if not probes:
+        return pd.DataFrame()
+    bandwidth, cache = max(probes), physics.last_cache_bytes() if rows["device"].iloc[0].startswith("cpu") else None
+    found = []
+    for cell in cells.itertuples():
+        model = MODELS.get(cell.model)
+        if model is None:
+            continue
+        sizes = (cell.prompt_tokens, cell.new_tokens, cell.batch_size)
+        floor = physics.floor_ms(physics.bytes_read(model, cell.dtype, cell.phase, *sizes), bandwidth)
+        found.append(
+            {"model": cell.model, "variant": cell.variant, "dtype": cell.dtype, "phase": cell.phase}
+            | {"median_ms": cell.median_ms, "floor_ms": floor, "fraction": floor / cell.median_ms}
+            | {"resident": physics.resident(model, cell.dtype, cache), "bandwidth_gbs": bandwidth}
+        )
+    return pd.DataFrame(found)
+
+
+def _additive(rows: pd.DataFrame) -> tuple[str, str, str]:
+    """A request takes as long as its phases together, within ADDITIVE, in the median round."""
+    gate = f"prefill and decode add up to e2e within {ADDITIVE:.0%}"
+    cells = frames.medians(rows).query("not exhibit and status not in @DISTURBED")
+    key = ["model", "variant", "dtype", "batch_size", "prompt_tokens", "round"]
+    wide = cells.pivot_table(index=key, columns="phase", values="latency_ms", aggfunc="median").dropna()
+    if not {"prefill", "decode", "e2e"} <= set(wide.columns) or wide.empty:
+        return gate, NOTED, "no undisturbed round has all three phases"
+    gap = (wide["e2e"] / (wide["prefill"] + wide["decode"]) - 1).groupby(level=["model", "variant", "dtype"]).median()
+    evidence = _row(gate, int((gap.abs() > ADDITIVE).sum()), len(gap), "models and variants")
+    return *evidence[:2], f"{evidence[2]}; largest gap {gap.abs().max():.1%}"
 
 
 def _alone(cells: pd.DataFrame) -> tuple[str, str, str]:

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from . import child
+from .privacy import clean
 from .processes import classify_exit, die_with_parent, kill_group, oom_kills
 from .records import End, Journal
 from .schedule import ProcessPlan, Round
@@ -102,7 +103,7 @@ class Supervisor:
         journal = Journal(folder)
         for cell in plan.cells:
             if running in (cell.key, None):  # a death while loading fails every cell
-                journal.append(plan.ended(cell, status=status, reason=cause))
+                journal.append(plan.ended(cell, status=status, reason=clean(cause)))
         journal.append(End(process=plan.process, attempt=plan.attempt, exit_code=code, finished_at=time.time()))
         journal.close()
 

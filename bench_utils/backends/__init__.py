@@ -36,6 +36,12 @@ class Backend(Protocol):
     def generate(self, prompt: object, steps: int) -> list:
         """``prefill`` and ``decode`` in one region: 1 + steps tokens."""
 
+    def plain(self, prompt: object, steps: int) -> tuple[list, object]:
+        """Reference: greedy tokens and logits (1 + steps × batch × vocabulary) of plain PyTorch on the same weights."""
+
+    def logits(self, prompt: object, tokens: list) -> object:
+        """The engine's own logits along given tokens, through what is timed."""
+
     def tokens(self, result: object) -> list[list[int]]:
         """Token ids (batch × tokens) of what a phase returned, read back outside the timed region."""
 

@@ -37,7 +37,7 @@ class TransformersBackend:
         return loaded.provenance.asdict()
 
     def start(self, phase: str, prompt_tokens: int, new_tokens: int, batch_size: int) -> None:
-        self.forward, self.inductor = self.module.forward, None
+        self.phase, self.forward, self.inductor = phase, self.module.forward, None
         if self.variant.compiled:
             self.inductor = CountingInductor(self.module.forward, self.variant.mode, self.variant.dynamic)
             self.forward = self.inductor.forward
@@ -72,19 +72,45 @@ class TransformersBackend:
         return [state.token, *self.decode(state, steps)]
 
     def _prefill(self, forward, prompt: torch.Tensor) -> State:
-        state = State(self._empty_cache(), prompt)
-        if self.variant.padded:
-            state.token, state.mask = _pad_left(prompt, PAD_TO)
+        state = self._begin(prompt)
         state.token = self._next(forward, state.token, state)
         return state
 
+    def _begin(self, prompt: torch.Tensor) -> State:
+        state = State(self._empty_cache(), prompt)
+        if self.variant.padded:
+            state.token, state.mask = _pad_left(prompt, PAD_TO)
+        return state
+
+    @torch.inference_mode()
+    def plain(self, prompt: torch.Tensor, steps: int) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """Greedy decoding without any of the variant's options: tokens, and logits (1 + steps × batch × vocabulary)."""
+        cache, ids, tokens, logits = DynamicCache(config=self.config), prompt, [], []
+        for _ in range(1 + steps):
+            logits.append(self.module(ids, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1])
+            ids = logits[-1].argmax(-1, keepdim=True)
+            tokens.append(ids)
+        return tokens, torch.stack(logits)
+
+    @torch.inference_mode()
+    def logits(self, prompt: torch.Tensor, tokens: list[torch.Tensor]) -> torch.Tensor:
+        """This variant's logits along given tokens (1 + steps × batch × vocabulary), through the timed callable."""
+        state = self._begin(prompt)
+        prefill = self.module.forward if self.phase == "decode" else self.forward
+        found = [self._logits(prefill, state.token, state).clone()]  # a CUDA graph overwrites what it returned
+        found += [self._logits(self.forward, token, state).clone() for token in tokens[:-1]]
+        return torch.stack(found)
+
     def _next(self, forward, ids: torch.Tensor, state: State) -> torch.Tensor:
+        return self._logits(forward, ids, state).argmax(-1, keepdim=True)
+
+    def _logits(self, forward, ids: torch.Tensor, state: State) -> torch.Tensor:
         inputs = {} if state.mask is None else _masked(ids, state)
         keep = 0 if self.variant.all_logits else 1
         if self.inductor is not None:
             self.inductor.mark_step()
         logits = forward(ids, past_key_values=state.cache, use_cache=True, logits_to_keep=keep, **inputs).logits
-        return logits[:, -1].argmax(-1, keepdim=True)
+        return logits[:, -1]
 
     @torch.inference_mode()
     def _static_cache(self, length: int) -> StaticCache:

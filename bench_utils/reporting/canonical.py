@@ -10,7 +10,7 @@ import re
 from nbconvert.preprocessors import Preprocessor
 from nbformat import NotebookNode, from_dict
 
-from .privacy import clean
+from ..privacy import clean
 from .status import COMPLETE, is_marker, outcome
 
 _CELL_FILE = re.compile(r"(?:/[\w.+-]+)*/ipykernel_\d+/\d+\.py")

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from nbformat import NotebookNode
 
+from ..privacy import require_clean
 from .blocks import png_of, svg_of
 from .canonical import canonical
 from .display import NAME
@@ -14,7 +15,6 @@ from .errors import ReportingError
 from .exporter import render
 from .files import below, slug, write_atomic
 from .page import page_facts, shown
-from .privacy import require_clean
 
 FIGURE_KINDS = (".png", ".svg")
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from ..privacy import require_clean
 from .errors import ReportingError
 from .files import below, slug, write_atomic
 from .markup import badge_html
-from .privacy import require_clean
 from .text import plain
 from .verdicts import tally
 

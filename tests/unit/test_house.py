@@ -16,7 +16,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = [
     {"errors", "formatting", "statistics", "processes", "privacy", "receipts", "project"},
     {"catalog", "environment", "timing", "records", "published", "progress"},
-    {"loading", "plan", "frames"},
+    {"loading", "plan", "frames", "physics", "equivalence", "parity"},
     {"schedule", "backends", "contrasts", "gates", "figures", "wording", "audit"},
     {"child", "claims", "runs"},
     {"worker", "study"},

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from bench_utils.reporting import privacy
-from bench_utils.reporting.addresses import find
-from bench_utils.reporting.privacy import PrivacyError, check, clean, require_clean
+from bench_utils import privacy
+from bench_utils.privacy import PrivacyError, check, clean, require_clean
+from bench_utils.privacy.addresses import find
 
 
 @pytest.fixture

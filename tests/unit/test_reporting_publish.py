@@ -15,9 +15,9 @@ import pytest
 from nbformat.v4 import new_output
 from test_reporting_sample import cell, executed_sample, notebook, run_notebook, sample_notebook, text
 
+from bench_utils.privacy import PrivacyError
 from bench_utils.reporting import files
 from bench_utils.reporting.errors import ReportingError
-from bench_utils.reporting.privacy import PrivacyError
 from bench_utils.reporting.publish import Published, publish
 from bench_utils.reporting.site import build_index
 

@@ -13,8 +13,8 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+from ..errors import BenchError
 from . import addresses
-from .errors import ReportingError
 
 # Names that are ordinary words: private only where they stand for a machine or an account, as in user@host.
 _ORDINARY = frozenset(
@@ -95,7 +95,7 @@ class Leak(NamedTuple):
     excerpt: str
 
 
-class PrivacyError(ReportingError):
+class PrivacyError(BenchError):
     """Something private was about to be published; nothing was written."""
 
     def __init__(self, leaks: list[Leak], where: str) -> None:
