@@ -19,8 +19,12 @@ _HOMES = {
     "statistics": "statistics",
     "published": "published",
     "run_gates": "gates",
-    "shares": "contrasts",
-    "compile_costs": "contrasts",
+    "roofline": "gates",
+    "shares": "compiling",
+    "compile_costs": "compiling",
+    "rank": "rankings",
+    "pool": "rankings",
+    "failure_rates": "rankings",
     "cell_table": "frames",
     "failures": "frames",
     "in_words": "wording",
@@ -39,6 +43,7 @@ _HOMES = {
     "show_claims": "reporting.display",
     "show_facts": "reporting.display",
     "show_code_text": "reporting.display",
+    "selftest": "selftest",
     "BenchError": "errors",
 }
 

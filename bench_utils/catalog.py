@@ -60,6 +60,7 @@ class Variant:
     dynamic: bool | None = None
     padded: bool = False
     all_logits: bool = False
+    plant: str | None = None
     requires: str | None = None
 
 
@@ -157,6 +158,24 @@ _VARIANTS = (
         mode="max-autotune-no-cudagraphs",
     ),
 )
+
+# What the tool measures to test itself: known work, and failures that it must report.
+_PLANTED = (
+    Variant("known-work", "planted", "a known number of loops", plant="work"),
+    Variant("known-work-again", "planted", "the same under a second label", plant="work"),
+    Variant("known-slower-3", "planted", "three percent more loops", plant="slower-3"),
+    Variant("known-slower-10", "planted", "ten percent more loops", plant="slower-10"),
+    Variant("known-nothing", "planted", "no work at all", plant="nothing"),
+    Variant("known-sleep", "planted", "a sleep of twenty milliseconds", plant="sleep"),
+    Variant("planted-wrong-token", "planted", "one token too many", plant="wrong-token"),
+    Variant("planted-wrong-logits", "planted", "logits one percent off", plant="wrong-logits"),
+    Variant("planted-hang", "planted", "never returns", plant="hang"),
+    Variant("planted-crash", "planted", "a segmentation fault", plant="crash"),
+    Variant("planted-memory", "planted", "more memory than there is", plant="memory"),
+    Variant("planted-neighbour", "planted", "a busy process beside the measurement", plant="neighbour"),
+)
+_MODELS = (*_MODELS, Model("no-model", None, 0, 0, 0, 0, 0))
+_VARIANTS = (*_VARIANTS, *_PLANTED)
 
 MODELS = {m.name: m for m in _MODELS}
 VARIANTS = {v.name: v for v in _VARIANTS}

@@ -139,8 +139,9 @@ class Session:
         found = {}
         if self.plan.order == 0:
             found["bandwidth_gbs"] = physics.measured_bandwidth(self.request.device)
-        if self.plan.round == 1 and not self.variant.compiled:
-            status, evidence = parity.check(parity.observe(self.backend), self.provenance["digest"], self.plan.dtype)
+        digest = self.provenance["digest"]
+        if self.plan.round == 1 and not self.variant.compiled and digest in parity.references():
+            status, evidence = parity.check(parity.observe(self.backend), digest, self.plan.dtype)
             found["parity"] = {"status": status, "evidence": evidence}
         return found
 

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from . import frames
 from .contrasts import contrast
+from .gates import stopping
 from .plan import ClaimPlan
 
 SUPPORTED, REFUTED, INCONCLUSIVE, NOT_TESTABLE = "supported", "refuted", "inconclusive", "not testable here"
@@ -29,19 +31,29 @@ class Verdict:
 
 
 def judge(
-    claims: list[ClaimPlan], rows: pd.DataFrame, baseline: str = "eager", control: str = "eager-again"
+    claims: list[ClaimPlan],
+    rows: pd.DataFrame,
+    baseline: str = "eager",
+    control: str = "eager-again",
+    gates: pd.DataFrame | None = None,
 ) -> list[Verdict]:
-    """A verdict for every claim of a plan, from the rows of one run."""
+    """A verdict for every claim of a plan, from the rows of one run; a failed gate stops claims on speed."""
     effects = contrast(rows, baseline, control)
     cuda = not rows["device"].str.startswith("cpu").all()
-    return [_judge(claim, rows, effects, cuda) for claim in claims]
+    stopped = [] if gates is None else stopping(gates)
+    return [_judge(claim, rows, effects, cuda, stopped) for claim in claims]
 
 
-def _judge(claim: ClaimPlan, rows: pd.DataFrame, effects: pd.DataFrame, cuda: bool) -> Verdict:
+def _judge(claim: ClaimPlan, rows: pd.DataFrame, effects: pd.DataFrame, cuda: bool, stopped: list[str]) -> Verdict:
     if claim.needs == "cuda" and not cuda:
         return _verdict(claim, NOT_TESTABLE, "it needs a CUDA device")
-    decide = {"outcome": _by_outcome, "ratio": _by_ratio}.get(claim.metric)
-    return decide(claim, _of(claim, effects)) if decide else _by_share(claim, _of(claim, rows))
+    if stopped and claim.metric in ("outcome", "ratio"):
+        return _verdict(claim, INCONCLUSIVE, f"a gate failed: {'; '.join(stopped)}")
+    of_effects = {"outcome": _by_outcome, "ratio": _by_ratio}
+    of_rows = {"compiled_share": _by_share, "latency": _by_latency, "status": _by_status}
+    if claim.metric in of_effects:
+        return of_effects[claim.metric](claim, _of(claim, effects))
+    return of_rows[claim.metric](claim, _of(claim, rows))
 
 
 def _of(claim: ClaimPlan, frame: pd.DataFrame) -> pd.DataFrame:
@@ -103,3 +115,33 @@ def _by_share(claim: ClaimPlan, rows: pd.DataFrame) -> Verdict:
     reason = f"at worst {ran} calls of a timed sample ran compiled code"
     facts = {"value": float(shares.min()), "n": len(samples), "unit": "compiled calls per expected call"}
     return _verdict(claim, SUPPORTED if holds else REFUTED, reason, **facts)
+
+
+def _by_latency(claim: ClaimPlan, rows: pd.DataFrame) -> Verdict:
+    """The interval of the median over the rounds must lie within the bounds."""
+    cells = frames.medians(rows) if len(rows) else rows
+    if cells.empty:
+        return _verdict(claim, NOT_TESTABLE, f"{claim.variant} was not measured in this run")
+    ci = frames.over_rounds(cells)
+    facts = {"value": ci.median, "interval": (ci.low, ci.high), "n": len(cells), "unit": "ms"}
+    if len(cells) < LEAST_ROUNDS:
+        return _verdict(claim, INCONCLUSIVE, f"{len(cells)} rounds: no verdict below {LEAST_ROUNDS}", **facts)
+    low, high = (
+        claim.above if claim.above is not None else 0.0,
+        claim.below if claim.below is not None else float("inf"),
+    )
+    verdict = (
+        SUPPORTED if low < ci.low and ci.high < high else REFUTED if ci.high < low or ci.low > high else INCONCLUSIVE
+    )
+    return _verdict(claim, verdict, f"between {low:g} and {high:g} ms was claimed", **facts)
+
+
+def _by_status(claim: ClaimPlan, rows: pd.DataFrame) -> Verdict:
+    """Every cell must have ended with that status."""
+    cells = rows.drop_duplicates(["process", "phase"])
+    if cells.empty:
+        return _verdict(claim, NOT_TESTABLE, f"{claim.variant} was not measured in this run")
+    as_claimed = int((cells["status"] == claim.expect_status).sum())
+    said = "; ".join(sorted({f"{c.status}: {c.reason}" if c.reason else c.status for c in cells.itertuples()}))
+    facts = {"value": as_claimed / len(cells), "n": len(cells), "unit": f"cells with status {claim.expect_status}"}
+    return _verdict(claim, SUPPORTED if as_claimed == len(cells) else REFUTED, said, **facts)

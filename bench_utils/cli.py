@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,7 +11,7 @@ import typer
 from . import plan as plans
 from .environment import distinct_devices, resolve_device
 from .errors import BenchError
-from .project import find_plan, root_of
+from .project import all_reports, find_plan, root_of
 from .runs import runs
 from .study import Study
 
@@ -33,14 +34,16 @@ def run(
     """Measure what is missing, execute the notebooks, render figures, pages and the index."""
     from .reporting import pipeline
 
-    studies = _studies(reports, device, preset, run)
+    root = root_of()
+    measured, tables = _split(root, reports)
+    studies = _studies(measured, device, preset, run)
     failed = 0
     for study in studies:
         _measure(study)
-        published = pipeline.render(study)
-        typer.echo(f"{study.report} on {study.device.slug}: {published.status}, {_relative(study, published.html)}")
-        failed = failed or published.exit_code
-    typer.echo(f"index: {_relative(studies[0], pipeline.index(studies[0].root))}")
+        failed = _say(root, study.report, study.device.slug, pipeline.render(study)) or failed
+    for report in tables:
+        failed = _say(root, report, pipeline.PUBLISHED, pipeline.render_published(root, report)) or failed
+    typer.echo(f"index: {pipeline.index(root).relative_to(root)}")
     raise typer.Exit(failed)
 
 
@@ -59,14 +62,30 @@ def render(reports: Annotated[list[str] | None, typer.Argument(metavar="[REPORT.
     from .reporting import pipeline
 
     root = root_of()
-    wanted = {plans.read(find_plan(root, r)).report for r in reports or ()}
+    measured, tables = _split(root, reports or all_reports(root))
     failed = 0
-    for study in pipeline.pages(root, wanted):
-        published = pipeline.render(study)
-        typer.echo(f"{study.report} on {study.device.slug}: {published.status}, {_relative(study, published.html)}")
-        failed = failed or published.exit_code
+    for study in pipeline.pages(root, set(measured)):
+        failed = _say(root, study.report, study.device.slug, pipeline.render(study)) or failed
+    for report in tables:
+        failed = _say(root, report, pipeline.PUBLISHED, pipeline.render_published(root, report)) or failed
     typer.echo(f"index: {pipeline.index(root).relative_to(root)}")
     raise typer.Exit(failed)
+
+
+@app.command()
+def selftest(device: DeviceOption = "auto", run: RunOption = "new") -> None:
+    """The tool measures itself: known work, planted failures, and a page of it; exit 1 unless all is as expected."""
+    from .reporting import pipeline
+
+    for study in _studies(["selftest"], device, "quick", run):
+        _measure(study)
+        published = pipeline.render(study)
+        verdicts = pipeline.claims(published)
+        for claim in verdicts:
+            typer.echo(f"{claim['verdict']:>13}  {claim['text']}  ({claim['reason']})")
+        _say(study.root, study.report, study.device.slug, published)
+        if published.exit_code or any(claim["verdict"] != "supported" for claim in verdicts):
+            raise typer.Exit(1)
 
 
 @app.command()
@@ -76,6 +95,18 @@ def site() -> None:
 
     root = root_of()
     typer.echo(f"index: {pipeline.index(root).relative_to(root)}")
+
+
+def _split(root: Path, reports: list[str]) -> tuple[list[str], list[str]]:
+    """Reports that measure, and reports about published tables; BenchError for one that is unknown."""
+    found = [plans.read(find_plan(root, report)) for report in reports]
+    return [p.report for p in found if p.presets], [p.report for p in found if not p.presets]
+
+
+def _say(root: Path, report: str, device: str, page) -> int:
+    """Where a page is and how its notebook ended."""
+    typer.echo(f"{report} on {device}: {page.status}, {page.html.relative_to(root)}")
+    return page.exit_code
 
 
 def _studies(reports: list[str], device: str, preset: str, run: str) -> list[Study]:
@@ -92,10 +123,6 @@ def _measure(study: Study) -> None:
     study.measure()
     others = sum(1 for _, m in runs(study.root, study.report) if m.device == study.device.slug) - 1
     typer.echo(f"{study.report}: run {study.manifest.run} ({found}; {others} other runs of {study.device.slug})")
-
-
-def _relative(study: Study, path) -> str:
-    return str(path.relative_to(study.root))
 
 
 def main() -> None:

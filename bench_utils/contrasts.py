@@ -1,4 +1,4 @@
-"""Two variants on the same cells: effects per round, with intervals and outcomes."""
+"""Two variants on the same cells: effects per round, with intervals and outcomes, and refusals."""
 
 from __future__ import annotations
 
@@ -16,102 +16,127 @@ DISQUALIFIED = {
     "contaminated", "throttled",
 }  # fmt: skip
 CELL = [k for k in frames.KEY if k != "variant"]
+TIMED = ["prefill", "decode", "e2e"]
+ARM = ["latency_ms", "status", "tokens", "tokens_in", "tokens_out", "timer"]
 
 
 def contrast(
-    rows: pd.DataFrame, baseline: str = "eager", control: str | None = "eager-again", by: Sequence[str] = ()
+    rows: pd.DataFrame,
+    baseline: str = "eager",
+    control: str | None = "eager-again",
+    by: Sequence[str] = (),
+    across: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Every variant against ``baseline`` on the same cells of the same rounds.
 
     A row a variant and cell: ``ratio`` of latencies (variant / baseline, below one is faster) with its 95 %
-    interval ``low``..``high``, ``p`` and ``p_holm_rejected`` over the whole family, ``rounds``, the A/A ``floor``
-    (log scale) from ``control``, the minimum detectable effect ``mde``, the ``outcome`` and its ``reason``.
-    Exhibits never enter. ``by`` orders the rows. Raises BenchError when the baseline was not measured.
+    interval ``low``..``high``, ``p``, whether it is ``significant`` after Holm's correction over the whole ``family``,
+    ``rounds``, the A/A ``floor`` (log scale) from ``control``, the minimum detectable effect ``mde``, the ``outcome``
+    and its ``reason``. Exhibits never enter. ``by`` orders the rows.
+
+    Raises BenchError when the baseline was not measured, and when rows differ in a factor (``machine``, ``device``)
+    that ``across`` does not name.
     """
+    refuse_mixture(rows, across)
+    rows = rows[~rows["exhibit"].astype(bool) & rows["phase"].isin(TIMED)]
     cells = frames.medians(rows)
-    cells = cells[~cells["exhibit"] & cells["phase"].isin(["prefill", "decode", "e2e"])]
     if baseline not in set(cells["variant"]):
         raise BenchError(
             f"baseline {baseline!r} was not measured in these rows; name one of {sorted(set(cells['variant']))}"
         )
-    pairs = _pairs(rows, cells, baseline)
+    attempts, pairs = _attempts(rows), _pairs(cells, baseline)
     floor = aa_floor(rows, baseline, control)
-    found = [_effect(key, group, baseline, floor) for key, group in pairs.groupby([*CELL, "variant"], sort=False)]
+    paired = dict(list(pairs.groupby([*CELL, "variant"], sort=False)))
+    wanted = attempts[attempts["variant"] != baseline].drop_duplicates([*CELL, "variant"])[[*CELL, "variant"]]
+    found = [
+        _effect(key, paired.get(key), attempts, baseline, floor) for key in wanted.itertuples(index=False, name=None)
+    ]
     effects = pd.DataFrame(found)
     family = effects["variant"] != control
-    effects["significant"] = True
-    effects.loc[family, "significant"] = _holm(effects.loc[family, "p"])
+    effects["family"], effects["significant"] = int(family.sum()), True
+    effects.loc[family, "significant"] = statistics.holm(effects.loc[family, "p"].to_list()) if family.any() else []
     effects["outcome"] = [_outcome(row, floor) for row in effects.itertuples()]
-    effects["family"] = int(family.sum())
     effects = effects.drop(columns="effect")
     return effects.sort_values([*by, *CELL, "variant"], ignore_index=True) if by else effects
+
+
+def refuse_mixture(rows: pd.DataFrame, across: Sequence[str] = ()) -> None:
+    """Raise BenchError for rows of several machines or devices, unless the factor is named."""
+    mixed = [factor for factor in ("machine", "device") if rows[factor].nunique() > 1 and factor not in across]
+    if mixed:
+        raise BenchError(f"these rows differ in {' and '.join(mixed)}; compare one at a time, or name it in across=")
 
 
 def aa_floor(rows: pd.DataFrame, baseline: str, control: str | None) -> float | None:
     """How far identical code differs on this machine: the A/A floor on the log scale; None without a control."""
     cells = frames.medians(rows)
-    cells = cells[~cells["exhibit"]]
+    cells = cells[~cells["exhibit"].astype(bool) & cells["phase"].isin(TIMED)]
     if control is None or control not in set(cells["variant"]):
         return None
-    pairs = _pairs(rows, cells[cells["variant"].isin([baseline, control])], baseline)
+    pairs = _pairs(cells[cells["variant"].isin([baseline, control])], baseline)
     pairs = pairs[~pairs["status"].isin(DISQUALIFIED) & ~pairs["status_base"].isin(DISQUALIFIED)]
-    ratios = [g["log_ratio"].to_numpy() for _, g in pairs.groupby(CELL, sort=False)]
-    ratios = [r for r in ratios if len(r) >= 2]
+    ratios = [g["log_ratio"].to_numpy() for _, g in pairs.groupby(CELL, sort=False) if len(g) >= 2]
     return statistics.aa_floor(ratios).value if ratios else None
 
 
-def _pairs(rows: pd.DataFrame, cells: pd.DataFrame, baseline: str) -> pd.DataFrame:
-    """A row a round, variant and cell, with the log ratio to the baseline's median of the same round."""
-    wide = ["status", "latency_ms", "process"]
-    base = cells[cells["variant"] == baseline][[*CELL, "run", "round", *wide]]
-    others = cells[cells["variant"] != baseline][[*CELL, "variant", "run", "round", *wide]]
-    pairs = others.merge(base, on=[*CELL, "run", "round"], suffixes=("", "_base"))
+def _attempts(rows: pd.DataFrame) -> pd.DataFrame:
+    """A row a round, variant and cell that was tried, whether or not it gave a number."""
+    return rows.drop_duplicates(["run", "round", "variant", *CELL])[["run", "round", "variant", "status", *CELL]]
+
+
+def _pairs(cells: pd.DataFrame, baseline: str) -> pd.DataFrame:
+    """A row a round, variant and cell, with the log ratio to the baseline in the same round of the same run."""
+    key = [*CELL, "run", "round"]
+    base = cells[cells["variant"] == baseline][[*key, *ARM]]
+    others = cells[cells["variant"] != baseline][[*key, "variant", *ARM]]
+    pairs = others.merge(base, on=key, suffixes=("", "_base"))
     pairs["log_ratio"] = np.log(pairs["latency_ms"] / pairs["latency_ms_base"])
-    produced = rows.drop_duplicates(["process", "phase", *CELL[3:]]).set_index(["process", "phase", *CELL[3:]])[
-        "tokens"
-    ]
-    keys = [tuple(k) for k in pairs[["phase", *CELL[3:]]].to_numpy()]
-    own = [produced.get((p, *k)) for p, k in zip(pairs["process"], keys, strict=True)]
-    theirs = [produced.get((p, *k)) for p, k in zip(pairs["process_base"], keys, strict=True)]
-    pairs["same_tokens"] = [a == b for a, b in zip(own, theirs, strict=True)]
     return pairs
 
 
-def _effect(key: tuple, group: pd.DataFrame, baseline: str, floor: float | None) -> dict:
-    log_ratios = group["log_ratio"].to_numpy()
-    enough = len(log_ratios) >= 2
-    effect = statistics.paired_ratio(log_ratios) if enough else None
-    low, high = effect.interval if enough else (float("nan"), float("nan"))
-    return dict(zip([*CELL, "variant"], key, strict=True)) | {
+def _effect(key: tuple, pairs: pd.DataFrame | None, attempts: pd.DataFrame, baseline: str, floor: float | None) -> dict:
+    named = dict(zip([*CELL, "variant"], key, strict=True))
+    tried = attempts[(attempts[list(named)] == pd.Series(named)).all(axis=1)]
+    unknown = {k: float("nan") for k in ("baseline_ms", "variant_ms", "ratio", "low", "high", "p", "mde")}
+    shared = named | {
         "baseline": baseline,
-        "baseline_ms": group["latency_ms_base"].median(),
-        "variant_ms": group["latency_ms"].median(),
-        "ratio": effect.estimate if enough else float(np.exp(log_ratios[0])),
-        "low": low,
-        "high": high,
-        "p": effect.p if enough else float("nan"),
-        "rounds": len(log_ratios),
+        "rounds": 0,
         "floor": float("nan") if floor is None else floor,
-        "mde": statistics.contrast_mde(effect.sd, len(log_ratios)) if enough else float("nan"),
-        "reason": _reason(group),
-        "effect": effect,
+        "effect": None,
     }
+    if pairs is None:
+        return shared | unknown | {"reason": f"no round gave a number: {', '.join(sorted(set(tried['status'])))}"}
+    log_ratios = pairs["log_ratio"].to_numpy()
+    numbers = {
+        "baseline_ms": pairs["latency_ms_base"].median(),
+        "variant_ms": pairs["latency_ms"].median(),
+        "ratio": float(np.exp(log_ratios.mean())),
+        "rounds": len(log_ratios),
+        "reason": _reason(pairs, len(tried)),
+    }
+    if len(log_ratios) < 2:
+        return shared | unknown | numbers
+    effect = statistics.paired_ratio(log_ratios)
+    mde = statistics.contrast_mde(effect.sd, len(log_ratios))
+    return shared | numbers | {"low": effect.low, "high": effect.high, "p": effect.p, "mde": mde, "effect": effect}
 
 
-def _reason(group: pd.DataFrame) -> str:
+def _reason(pairs: pd.DataFrame, tried: int) -> str:
     """Why the contrast is invalid; empty when it is not."""
-    bad = sorted((set(group["status"]) | set(group["status_base"])) & DISQUALIFIED)
-    if bad:
-        count = int((group["status"].isin(DISQUALIFIED) | group["status_base"].isin(DISQUALIFIED)).sum())
-        return f"{', '.join(bad)} in {count} of {len(group)} rounds"
-    if not group["same_tokens"].all():
-        return f"tokens differ from the baseline's in {int((~group['same_tokens']).sum())} of {len(group)} rounds"
+    disqualified = pairs["status"].isin(DISQUALIFIED) | pairs["status_base"].isin(DISQUALIFIED)
+    if disqualified.any():
+        bad = sorted((set(pairs["status"]) | set(pairs["status_base"])) & DISQUALIFIED)
+        return f"{', '.join(bad)} in {int(disqualified.sum())} of {len(pairs)} rounds"
+    if len(pairs) < tried:
+        return f"survivors only: a number in {len(pairs)} of {tried} rounds"
+    for column, said in (("timer", "mixed timers"), ("tokens_in", "unequal prompts"), ("tokens_out", "unequal tokens")):
+        if (pairs[column] != pairs[f"{column}_base"]).any():
+            first = pairs[pairs[column] != pairs[f"{column}_base"]].iloc[0]
+            return f"{said}: {first[column]} against {first[f'{column}_base']}"
+    exact = pairs[(pairs["dtype"] == "float32") & pairs["tokens"].notna() & pairs["tokens_base"].notna()]
+    if different := int((exact["tokens"] != exact["tokens_base"]).sum()):
+        return f"tokens differ from the baseline's in {different} of {len(pairs)} rounds"
     return ""
-
-
-def _holm(p: pd.Series) -> list[bool]:
-    known = p.fillna(1.0)
-    return statistics.holm(known.to_list()) if len(known) else []
 
 
 def _outcome(row, floor: float | None) -> str:
@@ -120,39 +145,3 @@ def _outcome(row, floor: float | None) -> str:
     if row.effect is None or floor is None:
         return "ambiguous"
     return statistics.outcome(row.effect, floor, significant=row.significant)
-
-
-def shares(rows: pd.DataFrame, phase: str = "decode") -> pd.DataFrame:
-    """Calls of compiled code per timed call of a phase, at worst: a row a model and compiled variant."""
-    samples = rows[(rows["role"] == "sample") & (rows["phase"] == phase) & (rows["expected_calls"] > 0)]
-    grouped = samples.groupby(["model", "variant"], sort=False)
-    return grouped.agg(
-        compiled=("compiled_calls", "min"), expected=("expected_calls", "max"), n=("index", "size")
-    ).reset_index()
-
-
-def compile_costs(rows: pd.DataFrame, baseline: str = "eager") -> pd.DataFrame:
-    """What compiling costs and when it pays: a row a model and compiled variant.
-
-    ``cold_s`` and ``warm_s``: wall seconds of the calls during which Dynamo or Inductor still worked, of a whole
-    request, with an empty and with a filled cache (median over ``warm_n`` processes; cold is measured once).
-    ``saved_ms`` per decoded token against the baseline; ``tokens_cold``, ``tokens_warm``: tokens after which the
-    cost is earned back, missing where nothing is saved.
-    """
-    start = rows[(rows["role"] == "sample") & rows["phase"].isin(["compile_cold", "compile_warm"])]
-    cost = start.pivot_table(index=["model", "variant"], columns="phase", values="latency_ms", aggfunc="median") / 1e3
-    decode = frames.medians(rows).query("phase == 'decode' and not exhibit")
-    decode = (
-        decode.assign(per_token=decode["latency_ms"] / decode["new_tokens"])
-        .groupby(["model", "variant"])["per_token"]
-        .median()
-    )
-    found = []
-    for (model, variant), row in cost.iterrows():
-        saved = decode.get((model, baseline), float("nan")) - decode.get((model, variant), float("nan"))
-        cold, warm = row.get("compile_cold", float("nan")), row.get("compile_warm", float("nan"))
-        pays = 1e3 / saved if saved > 0 else float("nan")
-        found.append((model, variant, cold, warm, saved, cold * pays, warm * pays))
-    columns = ["model", "variant", "cold_s", "warm_s", "saved_ms", "tokens_cold", "tokens_warm"]
-    warm_n = start[start["phase"] == "compile_warm"].groupby(["model", "variant"]).size().rename("warm_n").reset_index()
-    return pd.DataFrame(found, columns=columns).merge(warm_n, on=["model", "variant"], how="left")

@@ -135,7 +135,7 @@ def effects(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
         ax.set_yticks(range(len(table)), [f"{r.phase} · {r.model} · {r.variant}" for r in table.itertuples()])
         ax.set_ylim(len(table) - 0.4, -0.6)
         _ratio_axis(ax)
-        ax.set_xlabel("latency / eager's (grey: identical code under two labels)")
+        ax.set_xlabel(f"latency / that of {table['baseline'].iloc[0]} (grey: identical code under two labels)")
     return ax
 
 

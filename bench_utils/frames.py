@@ -105,8 +105,9 @@ def medians(rows: pd.DataFrame) -> pd.DataFrame:
     """Median latency per process and cell: a row a round, ``latency_ms`` in milliseconds, ``n`` samples behind it."""
     good = rows[(rows["role"] == "sample") & rows["latency_ms"].notna() & ~rows["status"].isin(UNFINISHED)]
     keys = [*KEY, "weights", "device", "run", "round", "order", "process", "status", "exhibit"]
+    constant = {name: (name, "first") for name in ("tokens", "tokens_in", "tokens_out", "timer", "machine")}
     grouped = good.groupby(keys, dropna=False, sort=True)
-    return grouped["latency_ms"].agg(latency_ms="median", n="size").reset_index()
+    return grouped.agg(latency_ms=("latency_ms", "median"), n=("latency_ms", "size"), **constant).reset_index()
 
 
 def over_rounds(cells: pd.DataFrame) -> MedianInterval:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from . import frames, physics
@@ -12,6 +13,12 @@ from .plan import Preset
 PASSED, FAILED, NOTED = "passed", "failed", "noted"
 ADDITIVE = 0.15  # one region saves a little Python and a synchronisation; more than this is a different workload
 DISTURBED = ["contaminated", "not_steady", "throttled"]
+PER_CELL = (
+    "every timed call",
+    "greedy tokens equal",
+    "logits equal",
+    "no other process",
+)
 TIMED = ("prefill", "decode", "e2e")
 
 
@@ -34,10 +41,21 @@ def run_gates(rows: pd.DataFrame, receipts: pd.DataFrame, preset: Preset, baseli
         _same_logits(counted),
         _possible(rows, receipts),
         _additive(rows),
+        prefill_grows(rows),
         _alone(counted),
         _steady(counted),
     ]
     return pd.DataFrame(checks, columns=["gate", "result", "evidence"])
+
+
+def stopping(gates: pd.DataFrame) -> list[str]:
+    """Failed gates that stop every claim on speed.
+
+    Those that concern single cells (engagement, tokens, logits, neighbours) have made those cells' contrasts invalid
+    already, and stop only the claims that rest on them.
+    """
+    failed = gates[gates["result"] == FAILED]
+    return [gate for gate in failed["gate"] if not any(gate.startswith(own) for own in PER_CELL)]
 
 
 def _row(gate: str, bad: int, of: int, noun: str, else_: str = FAILED) -> tuple[str, str, str]:
@@ -160,7 +178,7 @@ def roofline(rows: pd.DataFrame, receipts: pd.DataFrame) -> pd.DataFrame:
 def _additive(rows: pd.DataFrame) -> tuple[str, str, str]:
     """A request takes as long as its phases together, within ADDITIVE, in the median round."""
     gate = f"prefill and decode add up to e2e within {ADDITIVE:.0%}"
-    cells = frames.medians(rows).query("not exhibit and status not in @DISTURBED")
+    cells = frames.medians(rows).query("not exhibit and phase in @TIMED and status not in @DISTURBED")
     key = ["model", "variant", "dtype", "batch_size", "prompt_tokens", "round"]
     wide = cells.pivot_table(index=key, columns="phase", values="latency_ms", aggfunc="median").dropna()
     if not {"prefill", "decode", "e2e"} <= set(wide.columns) or wide.empty:
@@ -168,6 +186,41 @@ def _additive(rows: pd.DataFrame) -> tuple[str, str, str]:
     gap = (wide["e2e"] / (wide["prefill"] + wide["decode"]) - 1).groupby(level=["model", "variant", "dtype"]).median()
     evidence = _row(gate, int((gap.abs() > ADDITIVE).sum()), len(gap), "models and variants")
     return *evidence[:2], f"{evidence[2]}; largest gap {gap.abs().max():.1%}"
+
+
+def invariant_arm(
+    rows_a: pd.DataFrame, rows_b: pd.DataFrame, baseline: str = "eager", floor: float = 0.02
+) -> tuple[str, str, str]:
+    """Whether the arm that nothing changed for took the same time in two runs; else their comparison is void.
+
+    ``floor`` is the A/A floor on the log scale; the drift is the largest over the cells of ``baseline``.
+    """
+    gate = f"the control arm {baseline} is the same in both runs"
+    key = ["model", "dtype", "phase", "prompt_tokens", "new_tokens", "batch_size"]
+    a, b = (
+        frames.medians(r).query("variant == @baseline").groupby(key)["latency_ms"].median() for r in (rows_a, rows_b)
+    )
+    drift = np.log(b / a).dropna()
+    if drift.empty:
+        return gate, FAILED, "the runs share no cell of it"
+    worst = drift.abs().idxmax()
+    result = PASSED if drift.abs().max() <= floor else FAILED
+    return (
+        gate,
+        result,
+        f"largest drift {np.expm1(drift[worst]):+.1%} ({worst[0]}, {worst[2]}), {np.expm1(floor):.1%} allowed",
+    )
+
+
+def prefill_grows(rows: pd.DataFrame) -> tuple[str, str, str]:
+    """Whether a longer prompt is never faster: a cache would make it so."""
+    cells = frames.cell_table(rows).query("phase == 'prefill'").sort_values("prompt_tokens")
+    bad = of = 0
+    for _, group in cells.groupby(["model", "variant", "dtype", "batch_size"], sort=False):
+        steps = list(zip(group.itertuples(), group.iloc[1:].itertuples(), strict=False))
+        of += len(steps)
+        bad += sum(longer.high_ms < shorter.low_ms for shorter, longer in steps)
+    return _row("a longer prompt is not prefilled faster", bad, of, "pairs of lengths")
 
 
 def _alone(cells: pd.DataFrame) -> tuple[str, str, str]:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError,
 
 from . import catalog
 from .errors import BenchError, unknown
+from .records import Status
 from .timing import Budget
 
 TIMED = (
@@ -183,16 +184,18 @@ class ClaimPlan(Strict):
     """A sentence, the metric that decides it, and what would refute it.
 
     Metrics: ``outcome`` (the contrast's outcome is ``expect`` on every model), ``compiled_share`` (compiled calls
-    per expected call, ``above`` or ``below`` a threshold), ``ratio`` (latency ratio with its interval).
+    per expected call, ``above`` or ``below`` a threshold), ``ratio`` (latency ratio with its interval), ``latency``
+    (median in milliseconds, ``above`` and ``below``), ``status`` (every cell ended with ``expect_status``).
     """
 
     id: str
     text: str
-    metric: Literal["outcome", "compiled_share", "ratio"]
+    metric: Literal["outcome", "compiled_share", "ratio", "latency", "status"]
     variant: str
     phase: Literal["prefill", "decode", "e2e"]
     models: list[str] = []
     expect: Literal["faster", "slower", "same"] | None = None
+    expect_status: Status | None = None
     above: float | None = None
     below: float | None = None
     source: str | None = None
@@ -205,7 +208,7 @@ class ClaimPlan(Strict):
 
 
 class Plan(Strict):
-    """A report: its question, presets and claims."""
+    """A report: its question, presets and claims; without presets it measures nothing and reads published tables."""
 
     report: str
     title: str
@@ -214,11 +217,13 @@ class Plan(Strict):
     baseline: str = "eager"
     control: str = "eager-again"
     seed: int = 0
-    presets: dict[str, Preset] = Field(min_length=1)
+    presets: dict[str, Preset] = {}
     claims: list[ClaimPlan] = []
 
     def preset(self, name: str) -> Preset:
         """The preset of that name; BenchError with the nearest names."""
+        if not self.presets:
+            raise BenchError(f"report {self.report!r} measures nothing; run it without measuring")
         if name not in self.presets:
             raise unknown("preset", name, self.presets)
         return self.presets[name]
@@ -226,10 +231,8 @@ class Plan(Strict):
     def digest(self, preset: str) -> str:
         """Hash of what a run of that preset depends on: presentation apart, any change makes another run."""
         content = self.model_dump(include={"report", "baseline", "control", "seed"}, mode="json")
-        content |= {
-            "preset": self.preset(preset).model_dump(mode="json"),
-            "claims": [c.model_dump() for c in self.claims],
-        }
+        content["preset"] = self.preset(preset).model_dump(mode="json", exclude_defaults=True)
+        content["claims"] = [claim.model_dump(exclude_defaults=True) for claim in self.claims]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 

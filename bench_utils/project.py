@@ -9,6 +9,11 @@ from .errors import BenchError, unknown
 STATE = ".bench"
 
 
+def all_reports(root: Path) -> list[str]:
+    """Names of every report that has a plan."""
+    return [path.stem for path in sorted((root / "notebooks").glob("*.toml"))]
+
+
 def find_plan(root: Path, report: str) -> Path:
     """The plan of a report in ``root/notebooks``; BenchError with the nearest names."""
     plans = {path.stem: path for path in sorted((root / "notebooks").glob("*.toml"))}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from importlib.resources import files
 
 import pandas as pd
@@ -19,6 +20,12 @@ _CONFIGS = {
 def _read(name: str) -> pd.DataFrame:
     with files("bench_utils.reference").joinpath(f"{name}.csv").open() as source:
         return pd.read_csv(source)
+
+
+def digest() -> str:
+    """Hash of all tables: what a page about them depends on."""
+    tables = sorted(path for path in files("bench_utils.reference").iterdir() if path.name.endswith(".csv"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in tables)).hexdigest()[:12]
 
 
 def latency() -> pd.DataFrame:

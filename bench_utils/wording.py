@@ -56,10 +56,12 @@ def fastest_in_words(cells: pd.DataFrame) -> str:
 
 def outcomes_in_words(effects: pd.DataFrame) -> str:
     """How many contrasts came out how, the control apart."""
-    mine = effects[effects["variant"] != "eager-again"]
+    mine = effects[~effects["variant"].str.endswith("-again")]
+    if mine.empty:
+        return "There is nothing to contrast."
     tally = mine["outcome"].value_counts()
     said = ", ".join(f"{n} {outcome}" for outcome, n in tally.items())
-    return f"Of {len(mine)} contrasts with eager: {said or 'none'}."
+    return f"Of {len(mine)} contrasts with {mine['baseline'].iloc[0]}: {said}."
 
 
 def control_in_words(control: pd.DataFrame) -> str:
@@ -70,8 +72,9 @@ def control_in_words(control: pd.DataFrame) -> str:
     tally = control["outcome"].value_counts().to_dict()
     said = ", ".join(f"{n} {outcome}" for outcome, n in tally.items())
     return (
-        f"Eager under two labels differs most in {row['phase']} of {row['model']}, latency ratio "
-        f"{with_interval(row['ratio'], row['low'], row['high'])}; its {len(control)} contrasts came out {said}. "
+        f"{row['baseline'].capitalize()} under two labels differs most in {row['phase']} of {row['model']}, "
+        f"latency ratio {with_interval(row['ratio'], row['low'], row['high'])}; its {len(control)} contrasts came out "
+        f"{said}. "
         f"Differences below {significant(100 * row['floor'], 2)} % are therefore not told apart here."
     )
 

@@ -60,9 +60,12 @@ class Backend(Protocol):
 
 def make(model: Model, variant: Variant, dtype: str, device: str, weights: str, seed: int) -> Backend:
     """The engine of a variant."""
-    from .transformers import TransformersBackend
+    if variant.backend == "planted":
+        from .planted import PlantedBackend as Engine
+    else:
+        from .transformers import TransformersBackend as Engine
 
-    return TransformersBackend(model, variant, dtype, device, weights, seed)
+    return Engine(model, variant, dtype, device, weights, seed)
 
 
 def unavailable(variant: Variant, device: str) -> str | None:

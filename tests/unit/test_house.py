@@ -16,11 +16,12 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = [
     {"errors", "formatting", "statistics", "processes", "privacy", "receipts", "project"},
     {"catalog", "environment", "timing", "records", "published", "progress"},
-    {"loading", "plan", "frames", "physics", "equivalence", "parity"},
-    {"schedule", "backends", "contrasts", "gates", "figures", "wording", "audit"},
-    {"child", "claims", "runs"},
-    {"worker", "study"},
-    {"facts", "selftest"},
+    {"loading", "plan", "frames", "physics", "equivalence"},
+    {"schedule", "backends", "contrasts", "compiling", "selftest", "gates", "figures", "wording", "audit"},
+    {"parity", "claims", "rankings", "runs"},
+    {"child", "study"},
+    {"worker"},
+    {"facts"},
     {"reporting"},
     {"cli", "__main__", "__init__"},
 ]

@@ -1,0 +1,123 @@
+"""Known workloads and planted failures: what the tool measures to test itself.
+
+Nothing here is a language model; the protocol is, so that the whole way from worker to verdict is what is tested.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from ..catalog import Model, Variant
+
+VOCABULARY = 64
+STEP_LOOPS = 20_000  # of an empty Python loop a step: some 0.3 ms
+SLEEP_SECONDS = 0.02
+
+
+class PlantedBackend:
+    """An engine that does a known amount of work, or fails in a known way, in its decode phase."""
+
+    def __init__(self, model: Model, variant: Variant, dtype: str, device: str, weights: str, seed: int) -> None:
+        self.plant, self.dtype, self.device = variant.plant, dtype, device
+        self._neighbour: subprocess.Popen | None = None
+
+    def load(self) -> dict:
+        return {"weights": "none", "repository": None, "revision": None, "dtype": self.dtype, "parameters": 0,
+                "digest": "none", "attention": "none"}  # fmt: skip
+
+    def start(self, phase: str, prompt_tokens: int, new_tokens: int, batch_size: int) -> None:
+        self.batch = batch_size
+        if self.plant == "neighbour" and self._neighbour is None:
+            busy = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: sum(range(10**6))"
+            self._neighbour = subprocess.Popen([sys.executable, "-c", busy])
+
+    def prompt(self, index: int) -> int:
+        return index
+
+    def prefill(self, prompt: int) -> int:
+        return prompt
+
+    def prepare(self, prompt: int) -> int:
+        return prompt
+
+    def decode(self, state: int, steps: int) -> list[int]:
+        return [self._step(state, step) for step in range(steps)]
+
+    def generate(self, prompt: int, steps: int) -> list[int]:
+        return [prompt, *self.decode(prompt, steps)]
+
+    def _step(self, state: int, step: int) -> int:
+        work = _WORK.get(self.plant)
+        if work is not None:
+            work(step)
+        return 1 + step if self.plant != "wrong-token" else 2 + step
+
+    def plain(self, prompt: int, steps: int) -> tuple[list[int], torch.Tensor]:
+        """Every token is known: the prompt's, then one more a step."""
+        tokens = [0, *range(1, steps + 1)]
+        logits = torch.nn.functional.one_hot(torch.tensor(tokens) % VOCABULARY, VOCABULARY).double()
+        return tokens, logits[:, None].expand(-1, self.batch, -1)
+
+    def logits(self, prompt: int, tokens: list[int]) -> torch.Tensor:
+        own = self.plain(prompt, len(tokens) - 1)[1]
+        return own * 1.01 if self.plant == "wrong-logits" else own
+
+    def tokens(self, result) -> list[list[int]]:
+        return [[int(t) for t in (result if isinstance(result, list) else [result])]] * self.batch
+
+    def progress(self) -> tuple:
+        return ()
+
+    def compiled_calls(self) -> int:
+        return 0
+
+    def expected_calls(self, phase: str, steps: int) -> int:
+        return 0
+
+    def receipt(self) -> dict:
+        return {"engine": "planted", "plant": self.plant, "threads": torch.get_num_threads()}
+
+
+def _spin(factor: float):
+    loops = round(STEP_LOOPS * factor)
+
+    def work(step: int) -> None:
+        for _ in range(loops):
+            pass
+
+    return work
+
+
+def _exhaust(step: int) -> None:
+    """Ask for memory under a limit of what is in use and a little more."""
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    resource.setrlimit(resource.RLIMIT_AS, (used + 2**26, resource.RLIM_INFINITY))
+    with contextlib.ExitStack() as stack:
+        stack.callback(resource.setrlimit, resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)
+        bytearray(2**30)
+
+
+def _sleep_once(step: int) -> None:
+    if step == 0:
+        time.sleep(SLEEP_SECONDS)
+
+
+_WORK = {
+    "work": _spin(1.0),
+    "slower-3": _spin(1.03),
+    "slower-10": _spin(1.10),
+    "sleep": _sleep_once,
+    "hang": lambda step: time.sleep(3600),
+    "crash": lambda step: os.kill(os.getpid(), signal.SIGSEGV),
+    "memory": _exhaust,
+    "neighbour": _spin(1.0),
+}

@@ -1,0 +1,80 @@
+"""Tables over several cells, and what they refuse: unlike sets, pooled spreads, survivors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from . import frames, statistics
+from .contrasts import DISQUALIFIED, TIMED, refuse_mixture
+from .errors import BenchError
+from .records import UNFINISHED
+
+
+def rank(rows: pd.DataFrame, phase: str) -> pd.DataFrame:
+    """Variants by geometric mean latency of a phase, over the models that all of them measured.
+
+    ``latency_ms`` is the geometric mean over ``models`` of the rounds' medians; ``left_out`` names models that some
+    variant lacks: a mean over different models would rank the models. Raises BenchError when nothing is common.
+    """
+    refuse_mixture(rows)
+    cells = frames.medians(rows[rows["phase"] == phase])
+    cells = cells[~cells["exhibit"].astype(bool) & ~cells["status"].isin(DISQUALIFIED)]
+    if cells.empty:
+        raise BenchError(f"no {phase} was measured in these rows")
+    wide = cells.pivot_table(
+        index=["model", "dtype", "prompt_tokens", "batch_size"],
+        columns="variant",
+        values="latency_ms",
+        aggfunc="median",
+    )
+    common = wide.dropna()
+    if common.empty:
+        raise BenchError(f"the variants share no model in {phase}; measure them on the same models")
+    left_out = ", ".join(sorted({index[0] for index in wide.index.difference(common.index)}))
+    means = np.exp(np.log(common).mean()).sort_values()
+    table = means.rename("latency_ms").rename_axis("variant").reset_index()
+    return table.assign(models=common.index.get_level_values("model").nunique(), n=len(common), left_out=left_out)
+
+
+def pool(rows: pd.DataFrame, over: str) -> pd.DataFrame:
+    """Median latency per variant over several cells that differ in ``over``, where that means something.
+
+    Raises BenchError when the variance between the cells exceeds that within them: the spread would then be that of
+    the cells, and an effect size over it near zero whatever the effect.
+    """
+    cells = frames.medians(rows[rows["phase"].isin(TIMED)])
+    logs = cells.assign(log=np.log(cells["latency_ms"]))
+    groups = logs.groupby(["variant", over], dropna=False)["log"]
+    between = groups.mean().groupby(level="variant").var(ddof=1)
+    within = groups.var(ddof=1).groupby(level="variant").mean()
+    worst = (between > within.fillna(0)) & between.notna()
+    if worst.any():
+        variant = worst.idxmax()
+        raise BenchError(
+            f"pooling over {over} mixes cells that differ more between than within "
+            f"({variant}: variance {between[variant]:.3g} against {within[variant]:.3g} on the log scale); "
+            "compare cell by cell"
+        )
+    return cells.groupby("variant", sort=False)["latency_ms"].agg(median_ms="median", cells="size").reset_index()
+
+
+def failure_rates(receipts: pd.DataFrame) -> pd.DataFrame:
+    """Attempts that gave no number, per variant and phase: ``failed`` of ``attempts`` with a Wilson interval."""
+    timed = receipts[receipts["phase"].isin(TIMED)]
+    found = []
+    for (variant, phase), group in timed.groupby(["variant", "phase"], sort=False):
+        failed = int(group["status"].isin(UNFINISHED - {"unavailable"}).sum())
+        low, high = statistics.wilson(failed, len(group))
+        found.append(
+            {
+                "variant": variant,
+                "phase": phase,
+                "failed": failed,
+                "attempts": len(group),
+                "rate": failed / len(group),
+                "low": low,
+                "high": high,
+            }
+        )
+    return pd.DataFrame(found)
