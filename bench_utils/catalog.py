@@ -161,12 +161,12 @@ _VARIANTS = (
 
 # What the tool measures to test itself: known work, and failures that it must report.
 _PLANTED = (
-    Variant("known-work", "planted", "a known number of loops", plant="work"),
+    Variant("known-work", "planted", "a known number of hashes", plant="work"),
     Variant("known-work-again", "planted", "the same under a second label", plant="work"),
-    Variant("known-slower-3", "planted", "three percent more loops", plant="slower-3"),
-    Variant("known-slower-10", "planted", "ten percent more loops", plant="slower-10"),
+    Variant("known-slower-3", "planted", "three percent more of them", plant="slower-3"),
+    Variant("known-slower-10", "planted", "ten percent more of them", plant="slower-10"),
     Variant("known-nothing", "planted", "no work at all", plant="nothing"),
-    Variant("known-sleep", "planted", "a sleep of twenty milliseconds", plant="sleep"),
+    Variant("known-sleep", "planted", "a sleep of fifty milliseconds", plant="sleep"),
     Variant("planted-wrong-token", "planted", "one token too many", plant="wrong-token"),
     Variant("planted-wrong-logits", "planted", "logits one percent off", plant="wrong-logits"),
     Variant("planted-hang", "planted", "never returns", plant="hang"),

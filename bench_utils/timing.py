@@ -173,8 +173,8 @@ def collect(call: Call, clock: Clock, budget: Budget, keep: Keep) -> Collected:
     """Time the call until the median is known to ``half_width``, or say why not."""
     values: list[float] = []
     noise: deque[float] = deque(maxlen=512)
-    begin = time.perf_counter()
     with quiet_gc():
+        begin = time.perf_counter()
         while True:
             timed = clock.time(call, len(values))
             keep("sample", len(values), timed)

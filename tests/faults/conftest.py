@@ -77,7 +77,9 @@ class Run:
     def gate(self, words: str) -> pd.Series:
         """The one gate whose name holds these words."""
         table = self.gates()
-        return table[table["gate"].str.contains(words)].squeeze()
+        found = table[table["gate"].str.contains(words)]
+        assert len(found) == 1, f"{len(found)} gates with the words {words!r}"
+        return found.iloc[0]
 
     def append(self, *rows: records.Row) -> None:
         """Add rows to the journal."""
@@ -227,6 +229,7 @@ class Alone:
         return 0.0
 
 
+SMALL = catalog.Model("small", None, layers=1, width=16, heads=2, context=64)
 QUICK = Budget(warmup_calls=2, warmup_seconds=0.0, warmup_max_calls=40, steady_window=2, min_samples=6, max_samples=6,
                min_seconds=0.0)  # fmt: skip
 
@@ -239,6 +242,7 @@ def measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., pd
     """
     from bench_utils.backends import inductor
 
+    monkeypatch.setitem(catalog.MODELS, SMALL.name, SMALL)
     monkeypatch.setattr(inductor, "compile_fx", lambda graph, _, config_patches: graph.forward)
     monkeypatch.setattr(child, "Clock", SteadyClock)
     monkeypatch.setattr(child, "Neighbours", Alone)
@@ -246,7 +250,7 @@ def measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., pd
     folders = [tmp_path / "measured" / str(n) for n in range(5)]
     used = iter(folders)
 
-    def run(variant="eager", phases=TIMED, model="tiny-gpt2", dtype="float32", prompt_tokens=16) -> pd.DataFrame:
+    def run(variant="eager", phases=TIMED, model=SMALL.name, dtype="float32", prompt_tokens=16) -> pd.DataFrame:
         folder = next(used)
         records.write_manifest(folder, Manifest(run=folder.name, plan={}, **DEFAULTS))
         scenario = {"prompt_tokens": prompt_tokens, "new_tokens": 16}

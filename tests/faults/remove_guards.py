@@ -119,7 +119,7 @@ def run(wanted: set[str]) -> list[tuple[Planted, str, str]]:
     """How each test of these failures ended without its guards: ``failed`` as it should, ``passed``, or ``broke``."""
     plugin = WithoutGuards(wanted)
     files = sorted(map(str, HERE.glob("test_b_*.py")))
-    with contextlib.redirect_stdout(io.StringIO()) as said:
+    with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.redirect_stderr(said):
         code = pytest.main([*files, "-s", "-q", "-p", "no:cacheprovider"], plugins=[plugin])
     if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         raise SystemExit(said.getvalue())
@@ -137,7 +137,7 @@ def main(arguments: list[str]) -> int:
         for planted, outcome, said in wrong:
             print(f"{name}  NOT SHOWN  {planted.name} {outcome} without its guard {said}")
         if mine and not wrong:
-            where = ", ".join(dict.fromkeys(w.removeprefix("bench_utils.") for p, *_ in mine for w in p.where))
+            where = ", ".join(dict.fromkeys(w.removeprefix("bench_utils.") for p, *_ in mine for w in p.without))
             print(f"{name}  shown      {len(mine)} failed without {where}: {mine[0][2]}")
         if not mine:
             print(f"{name}  no guard   {'missing' if tests[name] else 'waits for ' + str(FAILURES[name].waits)}")
