@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from . import backends, catalog, equivalence, parity, physics, receipts
-from .environment import Neighbours, single_thread_score
+from .environment import Neighbours, clock_mhz, single_thread_score
 from .plan import CellPlan
 from .privacy import clean
 from .processes import die_with_parent
@@ -50,6 +50,7 @@ class Session:
         self.journal = Journal(Path(request.folder))
         self.variant = catalog.variant(plan.variant)
         self.weights: str | None = None
+        self.clocks: list[float] = []
 
     def run(self) -> int:
         """Load and measure; the exit code."""
@@ -128,7 +129,7 @@ class Session:
         timed = self.clock.time(Call(lambda _: None, lambda _: self.backend.load()), 0)
         self.provenance: dict = timed.result
         self.weights = self.provenance["weights"]
-        status, reason = receipts.readback(plan.dtype, self.provenance)
+        status, reason = receipts.readback(plan.dtype, self.provenance, catalog.model(plan.model).parameters)
         if status != "ok":
             raise ReadbackError(reason)
         if not plan.cold:
@@ -188,16 +189,20 @@ class Session:
             "others_cores": others,
             "involuntary_switches": _involuntary_switches() - switches,
         }
+        if (mhz := clock_mhz(self.request.device)) is not None:
+            self.clocks.append(mhz)
+            receipt["clock_mhz"] = mhz
         same, outputs = self._outputs(cell, tokens)
         status, reason = receipts.first_failure(
             receipts.engagement(receipt, calls[1], expected),
             *same,
             receipts.exclusivity(others),
+            receipts.clocks(self.clocks),
             receipts.steadiness(warm.steady) if not cell.exhibit else ("ok", None),
         )
         self._end(
             cell, status=status, reason=reason, stop_reason=done.stop_reason, count=done.count, steady=warm.steady,
-            timer=self.clock.timer, tokens_in=cell.prompt_tokens * cell.batch_size, tokens_out=sum(map(len, tokens)),
+            timer=self.clock.timer, tokens_in=backend.tokens_in(backend.prompt(0)), tokens_out=sum(map(len, tokens)),
             receipt=receipt | {"equivalence": outputs},
         )  # fmt: skip
 
@@ -217,7 +222,7 @@ class Session:
         """Rows of the first request of a process, and of what compiling it cost."""
         if not self.plan.cold:
             self._single(cell, "first_call", warm.first, {})
-        if self.variant.compiled:
+        if self.variant.compiled and warm.compile_calls:
             phase = "compile_cold" if self.plan.cold else "compile_warm"
             cost = Timed(None, warm.compile_ms, None, warm.first.started_at)
             self._single(cell, phase, cost, {"compile_calls": warm.compile_calls} | self.backend.receipt())

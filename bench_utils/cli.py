@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -32,19 +33,9 @@ def run(
     reports: Reports, device: DeviceOption = "auto", preset: PresetOption = "quick", run: RunOption = "latest"
 ) -> None:
     """Measure what is missing, execute the notebooks, render figures, pages and the index."""
-    from .reporting import pipeline
-
     root = root_of()
     measured, tables = _split(root, reports)
-    studies = _studies(measured, device, preset, run)
-    failed = 0
-    for study in studies:
-        _measure(study)
-        failed = _say(root, study.report, study.device.slug, pipeline.render(study)) or failed
-    for report in tables:
-        failed = _say(root, report, pipeline.PUBLISHED, pipeline.render_published(root, report)) or failed
-    typer.echo(f"index: {pipeline.index(root).relative_to(root)}")
-    raise typer.Exit(failed)
+    _render(root, map(_measure, _studies(measured, device, preset, run)), tables)
 
 
 @app.command()
@@ -63,13 +54,7 @@ def render(reports: Annotated[list[str] | None, typer.Argument(metavar="[REPORT.
 
     root = root_of()
     measured, tables = _split(root, reports or all_reports(root))
-    failed = 0
-    for study in pipeline.pages(root, set(measured)):
-        failed = _say(root, study.report, study.device.slug, pipeline.render(study)) or failed
-    for report in tables:
-        failed = _say(root, report, pipeline.PUBLISHED, pipeline.render_published(root, report)) or failed
-    typer.echo(f"index: {pipeline.index(root).relative_to(root)}")
-    raise typer.Exit(failed)
+    _render(root, pipeline.pages(root, set(measured)), tables)
 
 
 @app.command()
@@ -97,6 +82,25 @@ def site() -> None:
     typer.echo(f"index: {pipeline.index(root).relative_to(root)}")
 
 
+def _render(root: Path, studies: Iterable[Study], tables: list[str]) -> None:
+    """Pages of measured studies, then of published tables, then the index; exit with the first failure's code."""
+    from .reporting import pipeline
+
+    codes = [_say(root, study.report, study.device.slug, pipeline.render(study)) for study in studies]
+    codes += [_say(root, r, pipeline.PUBLISHED, pipeline.render_published(root, r)) for r in tables]
+    typer.echo(f"index: {pipeline.index(root).relative_to(root)}")
+
+
+def _render(root: Path, studies: Iterable[Study], tables: list[str]) -> None:
+    """Pages of measured studies, then of published tables, then the index; exit with the first failure's code."""
+    from .reporting import pipeline
+
+    codes = [_say(root, study.report, study.device.slug, pipeline.render(study)) for study in studies]
+    codes += [_say(root, r, pipeline.PUBLISHED, pipeline.render_published(root, r)) for r in tables]
+    typer.echo(f"index: {pipeline.index(root).relative_to(root)}")
+    raise typer.Exit(next(filter(None, codes), 0))
+
+
 def _split(root: Path, reports: list[str]) -> tuple[list[str], list[str]]:
     """Reports that measure, and reports about published tables; BenchError for one that is unknown."""
     found = [plans.read(find_plan(root, report)) for report in reports]
@@ -115,7 +119,8 @@ def _studies(reports: list[str], device: str, preset: str, run: str) -> list[Stu
     return [Study(report, name, preset, run) for report in reports for name in names]
 
 
-def _measure(study: Study) -> None:
+def _measure(study: Study) -> Study:
+    """Measure what is missing, and say which run it is."""
     found = "complete" if study.complete else "continued" if study.manifest else "new"
     if not study.complete:
         minutes = f"{study.limits.expected_minutes():.0f} minutes expected"
@@ -123,6 +128,7 @@ def _measure(study: Study) -> None:
     study.measure()
     others = sum(1 for _, m in runs(study.root, study.report) if m.device == study.device.slug) - 1
     typer.echo(f"{study.report}: run {study.manifest.run} ({found}; {others} other runs of {study.device.slug})")
+    return study
 
 
 def main() -> None:

@@ -61,8 +61,10 @@ def contrast(
 
 
 def refuse_mixture(rows: pd.DataFrame, across: Sequence[str] = ()) -> None:
-    """Raise BenchError for rows of several machines or devices, unless the factor is named."""
-    mixed = [factor for factor in ("machine", "device") if rows[factor].nunique() > 1 and factor not in across]
+    """Raise BenchError for rows of several machines, devices or stacks (``identity``), unless the factor is named."""
+    mixed = [
+        factor for factor in ("machine", "device", "identity") if rows[factor].nunique() > 1 and factor not in across
+    ]
     if mixed:
         raise BenchError(f"these rows differ in {' and '.join(mixed)}; compare one at a time, or name it in across=")
 

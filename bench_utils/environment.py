@@ -149,6 +149,14 @@ def versions() -> dict[str, str | None]:
     return found
 
 
+def changed_packages(identity: dict) -> list[str]:
+    """Packages whose installed version is not that of an identity: ``torch 2.13.0 -> 2.14.0``."""
+    now = versions()
+    return [
+        f"{name} {identity[name]} -> {now[name]}" for name in now if name in identity and identity[name] != now[name]
+    ]
+
+
 def code_commit(root: Path) -> str | None:
     """Commit of the checkout, ``+`` appended when the package differs from it; None outside git."""
     git = ["git", "-C", str(root)]
@@ -202,6 +210,20 @@ def _gpu_facts(index: int) -> dict:
         "driver": str(pynvml.nvmlSystemGetDriverVersion()),
         "driver_cuda": f"{cuda // 1000}.{cuda % 1000 // 10}",
     }
+
+
+def clock_mhz(device: Device | str) -> float | None:
+    """Current clock of the device in MHz; None where the system does not say."""
+    name = device if isinstance(device, str) else device.name
+    if name.startswith("cuda"):
+        import pynvml
+
+        handle = pynvml.nvmlDeviceGetHandleByIndex(int(name.partition(":")[2] or 0))
+        return float(pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_SM))
+    with contextlib.suppress(OSError, NotImplementedError):
+        found = psutil.cpu_freq()
+        return round(found.current, 1) if found else None
+    return None
 
 
 class Neighbours:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from .environment import identity_digest
 from .errors import BenchError
 from .records import (
     SAMPLES,
@@ -26,7 +27,7 @@ COLUMNS = [
     "run", "report", "device", "machine", "model", "variant", "backend", "dtype", "weights", "phase",
     "prompt_tokens", "new_tokens", "batch_size", "exhibit", "round", "order", "process", "attempt", "role", "index",
     "status", "reason", "latency_ms", "event_ms", "compiled_calls", "timer", "started_at", "tokens_in", "tokens_out",
-    "expected_calls", "tokens",
+    "expected_calls", "tokens", "identity",
 ]  # fmt: skip
 KEY = ["model", "variant", "dtype", "phase", "prompt_tokens", "new_tokens", "batch_size"]
 
@@ -46,6 +47,8 @@ def load(path: Path | str | Iterable[Path | str]) -> pd.DataFrame:
     ``frame.attrs["broken_lines"]``.
     """
     folders = [Path(path)] if isinstance(path, str | Path) else [Path(p) for p in path]
+    if len({f.resolve() for f in folders}) < len(folders):
+        raise BenchError("a run is named twice; its rows would count twice")
     if not folders:
         raise BenchError("no run to load: measure one first, or name its folder")
     loaded = [_load(folder) for folder in folders]
@@ -66,6 +69,7 @@ def _load(folder: Path) -> pd.DataFrame:
     frame = constants.merge(samples, on=["process", "attempt", "cell"], how="left")
     frame = frame[[_counts(*row) for row in zip(frame["role"], frame["index"], frame["count"], strict=True)]]
     frame = frame.assign(run=manifest.run, report=manifest.report, device=manifest.device, machine=manifest.machine)
+    frame["identity"] = identity_digest(manifest.identity)
     for column in ("event_ms", "latency_ms", "compiled_calls"):
         frame[column] = frame[column].astype("float64")
     frame = frame.reindex(columns=COLUMNS).reset_index(drop=True)

@@ -9,9 +9,11 @@ from . import frames, physics
 from .catalog import MODELS, VARIANTS
 from .formatting import significant
 from .plan import Preset
+from .records import UNFINISHED
 
 PASSED, FAILED, NOTED = "passed", "failed", "noted"
 ADDITIVE = 0.15  # one region saves a little Python and a synchronisation; more than this is a different workload
+CLOCKS = 0.10  # an event span leaves out a launch and a synchronisation, and no more
 DISTURBED = ["contaminated", "not_steady", "throttled"]
 PER_CELL = (
     "every timed call",
@@ -41,6 +43,7 @@ def run_gates(rows: pd.DataFrame, receipts: pd.DataFrame, preset: Preset, baseli
         _same_logits(counted),
         _possible(rows, receipts),
         _additive(rows),
+        _clocks_agree(rows),
         prefill_grows(rows),
         _alone(counted),
         _steady(counted),
@@ -59,18 +62,19 @@ def stopping(gates: pd.DataFrame) -> list[str]:
 
 
 def _row(gate: str, bad: int, of: int, noun: str, else_: str = FAILED) -> tuple[str, str, str]:
+    if not of:
+        return gate, NOTED, f"there are no {noun} to check"
     return gate, PASSED if bad == 0 else else_, f"{of - bad} of {of} {noun}"
 
 
 def _complete(cells: pd.DataFrame, preset: Preset) -> tuple[str, str, str]:
-    designed = len(preset.measured) * preset.rounds + len(preset.shown)
-    missing = designed - len(cells)
-    return _row(
-        "the design is complete: every cell of every round has a row",
-        missing,
-        designed,
-        "designed rows found",
-    )
+    gate = "the design is complete: every cell of every round has one row, and nothing else has"
+    designed = {(r, *c.process, c.key) for r in range(1, preset.rounds + 1) for c in preset.measured}
+    designed |= {(0, *c.process, c.key) for c in preset.shown}
+    found = [tuple(row) for row in cells[["round", "model", "variant", "dtype", "cell"]].to_numpy()]
+    missing, surplus = designed - set(found), len(found) - len(designed & set(found))
+    result, others = PASSED if not missing and not surplus else FAILED, f", {surplus} others" if surplus else ""
+    return gate, result, f"{len(designed) - len(missing)} of {len(designed)} designed rows found{others}"
 
 
 def _engaged(cells: pd.DataFrame) -> tuple[str, str, str]:
@@ -134,8 +138,11 @@ def _parity(receipts: pd.DataFrame) -> tuple[str, str, str]:
 
 def _same_logits(cells: pd.DataFrame) -> tuple[str, str, str]:
     found = [r["equivalence"] for r in cells["receipt"] if "equivalence" in r]
-    bad = sum(not e["difference"] <= e["tolerance"] for e in found)
-    gate, result, evidence = _row("logits equal plain PyTorch's along the same tokens", bad, len(found), "cells")
+    finished = ~cells["status"].isin(UNFINISHED)
+    bad = int(finished.sum()) - sum(e["difference"] <= e["tolerance"] for e in found)
+    gate, result, evidence = _row(
+        "logits equal plain PyTorch's along the same tokens", bad, int(finished.sum()), "cells"
+    )
     worst = max((e["difference"] for e in found), default=float("nan"))
     return gate, result, f"{evidence}; largest difference {significant(worst, 2)} standard deviations"
 
@@ -188,6 +195,17 @@ def _additive(rows: pd.DataFrame) -> tuple[str, str, str]:
     return *evidence[:2], f"{evidence[2]}; largest gap {gap.abs().max():.1%}"
 
 
+def _clocks_agree(rows: pd.DataFrame) -> tuple[str, str, str]:
+    """The wall clock and the CUDA event span of the same region, in the median sample of each cell."""
+    gate = f"wall and event clock agree within {CLOCKS:.0%}"
+    timed = rows[(rows["role"] == "sample") & rows["phase"].isin(TIMED) & rows["event_ms"].notna()]
+    if timed.empty:
+        return gate, NOTED, "this device has no event clock"
+    gap = (1 - timed["event_ms"] / timed["latency_ms"]).abs().groupby([timed[k] for k in frames.KEY]).median()
+    evidence = _row(gate, int((gap > CLOCKS).sum()), len(gap), "cells")
+    return *evidence[:2], f"{evidence[2]}; largest gap {gap.max():.1%}"
+
+
 def invariant_arm(
     rows_a: pd.DataFrame, rows_b: pd.DataFrame, baseline: str = "eager", floor: float = 0.02
 ) -> tuple[str, str, str]:
@@ -197,9 +215,8 @@ def invariant_arm(
     """
     gate = f"the control arm {baseline} is the same in both runs"
     key = ["model", "dtype", "phase", "prompt_tokens", "new_tokens", "batch_size"]
-    a, b = (
-        frames.medians(r).query("variant == @baseline").groupby(key)["latency_ms"].median() for r in (rows_a, rows_b)
-    )
+    cells = [medians[medians["variant"] == baseline] for medians in map(frames.medians, (rows_a, rows_b))]
+    a, b = (arm.groupby(key)["latency_ms"].median() for arm in cells)
     drift = np.log(b / a).dropna()
     if drift.empty:
         return gate, FAILED, "the runs share no cell of it"

@@ -23,7 +23,7 @@ def rank(rows: pd.DataFrame, phase: str) -> pd.DataFrame:
     if cells.empty:
         raise BenchError(f"no {phase} was measured in these rows")
     wide = cells.pivot_table(
-        index=["model", "dtype", "prompt_tokens", "batch_size"],
+        index=["model", "dtype", "prompt_tokens", "new_tokens", "batch_size"],
         columns="variant",
         values="latency_ms",
         aggfunc="median",

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import statistics
+
 # Cores used by others above which a window is spoiled. The kernel counts in ticks of 10 ms: in windows of 0.3 s a quiet
 # machine was seen to show up to 0.10, a busy neighbour 0.3 to 1.3.
 CONTAMINATION = 0.15
+# Of the median clock of the process so far; below it nvbench discards a sample.
+THROTTLED = 0.75
 
 
 def engagement(receipt: dict, compiled_calls: int, expected_calls: int) -> tuple[str, str | None]:
@@ -32,10 +36,26 @@ def engagement(receipt: dict, compiled_calls: int, expected_calls: int) -> tuple
     return "ok", None
 
 
-def readback(asked: str, provenance: dict) -> tuple[str, str | None]:
-    """Whether the weights have the dtype that the row's label says."""
+def readback(asked: str, provenance: dict, parameters: int = 0) -> tuple[str, str | None]:
+    """Whether the weights have the dtype, and the number of parameters, that the row's label says; 0 is unknown."""
     if provenance["dtype"] != asked:
         return "silent_fallback", f"asked for {asked}, the loaded weights are {provenance['dtype']}"
+    if parameters and provenance["parameters"] != parameters:
+        return (
+            "silent_fallback",
+            f"the model has {parameters:,} parameters, what was loaded {provenance['parameters']:,}",
+        )
+    return "ok", None
+
+
+def clocks(mhz: list[float]) -> tuple[str, str | None]:
+    """Whether the last clock reading stands out below those before it: nvbench's threshold for throttling."""
+    usual = statistics.median(mhz) if mhz else 0.0
+    if mhz and mhz[-1] < THROTTLED * usual:
+        return (
+            "throttled",
+            f"the clock fell to {mhz[-1]:.0f} MHz from {usual:.0f} MHz; cool the machine and measure again",
+        )
     return "ok", None
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .errors import BenchError
 
@@ -109,7 +109,7 @@ class Sample(Row):
     cell: str
     role: Role
     index: int
-    latency_ms: float
+    latency_ms: float = Field(gt=0, allow_inf_nan=False)
     event_ms: float | None = None
     compiled_calls: int | None = None
     started_at: float

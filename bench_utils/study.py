@@ -19,7 +19,7 @@ import pandas as pd
 
 from . import catalog, frames, loading
 from . import plan as plans
-from .environment import Device, identity, machine_id, physical_cores, resolve_device
+from .environment import Device, changed_packages, identity, machine_id, physical_cores, resolve_device
 from .errors import BenchError
 from .progress import progress
 from .project import STATE, find_plan, root_of
@@ -87,12 +87,8 @@ class Study:
         """This machine's newest run of this very plan."""
         mine, digest = machine_id(self.state), self.plan.digest(self.preset)
         for folder, manifest in sorted(runs(self.root, self.report), key=lambda r: r[1].started_at, reverse=True):
-            same = (manifest.device, manifest.machine, manifest.plan_digest) == (
-                self.device.slug,
-                mine,
-                digest,
-            )
-            if same:
+            asked, found = (self.device.slug, mine, digest), (manifest.device, manifest.machine, manifest.plan_digest)
+            if found == asked and not changed_packages(manifest.identity):
                 return folder, manifest
         return None, None
 
@@ -106,6 +102,8 @@ class Study:
                 self._measure_rounds(bar)
             finally:
                 bar.close()
+            if changed := changed_packages(self.manifest.identity):
+                raise BenchError(f"packages changed during the run: {', '.join(changed)}; measure again with run='new'")
             self._finish()
 
     def _start_run(self) -> None:

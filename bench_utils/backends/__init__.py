@@ -24,6 +24,9 @@ class Backend(Protocol):
     def prompt(self, index: int) -> object:
         """The prompt of a call, different for every index."""
 
+    def tokens_in(self, prompt: object) -> int:
+        """Tokens that a prompt really has, over the batch."""
+
     def prefill(self, prompt: object) -> object:
         """The whole prompt with cache, and the first token: a state for ``decode``."""
 

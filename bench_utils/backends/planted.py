@@ -38,13 +38,16 @@ class PlantedBackend:
                 "digest": "none", "attention": "none"}  # fmt: skip
 
     def start(self, phase: str, prompt_tokens: int, new_tokens: int, batch_size: int) -> None:
-        self.batch = batch_size
+        self.batch, self.prompt_tokens = batch_size, prompt_tokens
         if self.plant == "neighbour" and self._neighbour is None:
             busy = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: sum(range(10**6))"
             self._neighbour = subprocess.Popen([sys.executable, "-c", busy])
 
     def prompt(self, index: int) -> int:
         return index
+
+    def tokens_in(self, prompt: int) -> int:
+        return self.batch * self.prompt_tokens
 
     def prefill(self, prompt: int) -> int:
         return prompt

@@ -51,6 +51,9 @@ class TransformersBackend:
         ids[:, 0] = (ids[:, 0] + index) % self.config.vocab_size
         return ids
 
+    def tokens_in(self, prompt: torch.Tensor) -> int:
+        return prompt.numel()
+
     @torch.inference_mode()
     def prefill(self, prompt: torch.Tensor) -> State:
         return self._prefill(self.forward, prompt)

@@ -247,6 +247,7 @@ def measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., pd
     monkeypatch.setattr(child, "Clock", SteadyClock)
     monkeypatch.setattr(child, "Neighbours", Alone)
     monkeypatch.setattr(child, "single_thread_score", lambda: 1.0)
+    monkeypatch.setattr(child, "clock_mhz", lambda device: None)
     folders = [tmp_path / "measured" / str(n) for n in range(5)]
     used = iter(folders)
 

@@ -12,7 +12,7 @@ from bench_utils.errors import BenchError
 from bench_utils.study import Study
 from bench_utils.timing import Budget, Call, Clock, Timed
 from tests.conftest import MINI_PLAN
-from tests.faults.catalogue import LET_PASS, guards
+from tests.faults.catalogue import LET_PASS, guards, passing
 from tests.faults.conftest import SMALL, SteadyClock, make_preset
 
 QUICK = Budget(warmup_seconds=0, steady_window=5, min_samples=10, min_seconds=0.0, max_seconds=1e9, max_samples=60)
@@ -94,7 +94,11 @@ def install_another_torch(monkeypatch):
     monkeypatch.setattr(importlib.metadata, "version", lambda package: other.get(package) or known(package))
 
 
-@guards("B08", where="bench_utils.study.Study.measure", missing=True)
+@guards(
+    "B08",
+    where="bench_utils.study.Study.measure",
+    without={"bench_utils.environment.changed_packages": lambda then: []},
+)
 def test_packages_that_changed_during_a_run_stop_it(mini, monkeypatch):
     monkeypatch.setattr(study.loading, "resolve_weights", lambda *_: "architecture")
     monkeypatch.setattr(study, "_exclusive", lambda: pytest.MonkeyPatch.context())
@@ -105,7 +109,11 @@ def test_packages_that_changed_during_a_run_stop_it(mini, monkeypatch):
         made.measure()
 
 
-@guards("B08", where="bench_utils.study.Study._latest", missing=True)
+@guards(
+    "B08",
+    where="bench_utils.study.Study._latest",
+    without={"bench_utils.environment.changed_packages": lambda then: []},
+)
 def test_a_run_is_not_continued_with_other_packages(mini, monkeypatch):
     monkeypatch.setattr(study.loading, "resolve_weights", lambda *_: "architecture")
     Study("mini", device="cpu", preset="smoke", root=mini)._start_run()
@@ -162,7 +170,7 @@ def test_both_clocks_enclose_the_same_work(monkeypatch):
     assert FakeEvent.log == ["sync", "event", "forward", "argmax", "event", "sync"]
 
 
-@guards("B29", where="bench_utils.gates.run_gates", missing=True)
+@guards("B29", without={"bench_utils.gates._clocks_agree": passing("wall and event clock")})
 def test_clocks_that_disagree_fail_a_gate(make_run):
     run = make_run(lambda made: made.sample_facts.update(event_ms=0.6 * made.latency_ms), device="nvidia-test")
     assert run.gate("clock")["result"] == "failed"
