@@ -3,6 +3,7 @@
 import os
 from types import SimpleNamespace
 
+import pynvml
 import pytest
 
 from bench_utils import contrasts, environment, facts, frames, plan, rankings, receipts, records
@@ -241,6 +242,7 @@ GPU = {
     "nvmlDeviceGetName": lambda handle: "a GPU",
     "nvmlDeviceGetMemoryInfo": lambda handle: SimpleNamespace(total=80 * 2**30),
     "nvmlSystemGetDriverVersion": lambda: "580.2",
+    "nvmlDeviceGetClockInfo": lambda handle, kind: 1980,
 }
 
 
@@ -252,6 +254,20 @@ def test_the_identity_of_a_run_holds_driver_clock_policy_and_libraries(tmp_path,
     facts = [known.get(name) for name in ("driver", "driver_cuda", "gpu", "gpu_memory_gib")]
     assert facts == ["580.2", "13.1", "a GPU", 80]
     assert {"torch", "triton", "transformers", "numpy", "python", "governor", "boost", "cpu"} <= known.keys()
+
+
+@guards("B44", without={"bench_utils.environment.clock_mhz": lambda device: None}, missing=True)
+def test_a_measuring_process_can_read_the_clock_though_nothing_opened_the_driver_before(monkeypatch):
+    opened = []
+
+    def handle(index):
+        if not opened:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_UNINITIALIZED)
+        return index
+
+    for name, function in (GPU | {"nvmlInit": lambda: opened.append(1), "nvmlDeviceGetHandleByIndex": handle}).items():
+        monkeypatch.setattr(f"pynvml.{name}", function)
+    assert environment.clock_mhz("cuda:0") == 1980.0
 
 
 @guards("B44", without={"bench_utils.receipts.clocks": lambda mhz: ("ok", "")})

@@ -105,6 +105,14 @@ def test_lengths_that_differ_more_between_than_within_are_not_pooled(make_run):
         rankings.pool(decode, "new_tokens")
 
 
+@guards("B37", without={"bench_utils.rankings.pool": pooled}, missing=True)
+def test_lengths_are_not_pooled_because_models_differ_even_more(make_run):
+    rows = make_run(new_tokens=(16, 24)).rows()
+    decode = rows[rows["phase"] == "decode"]
+    with pytest.raises(BenchError, match="pooling over new_tokens"):
+        rankings.pool(decode, "new_tokens")
+
+
 def decode_of(effects, variant="compile-static"):
     return effects[(effects["variant"] == variant) & (effects["phase"] == "decode")]
 

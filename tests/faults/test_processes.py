@@ -137,3 +137,11 @@ def test_a_run_of_another_machine_does_not_count_as_this_ones(mini):
     (mini / ".bench" / "machine").unlink()
     assert Study("mini", device="cpu", preset="smoke", root=mini).manifest is None
     assert Study("mini", run=first.manifest.run, root=mini).complete
+
+
+def test_where_there_is_no_fork_children_are_spawned(mini, monkeypatch):
+    monkeypatch.setenv("BENCH_START_METHOD", "spawn")
+    plan = mini / "notebooks" / "mini.toml"
+    plan.write_text(plan.read_text().replace("rounds = 2", "rounds = 1").replace(', "eager-again"', ""))
+    rows = Study("mini", device="cpu", preset="smoke", root=mini).measure()
+    assert len(frames.medians(rows).query("phase in ['e2e', 'prefill', 'decode']")) == 3
