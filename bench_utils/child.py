@@ -129,7 +129,9 @@ class Session:
         timed = self.clock.time(Call(lambda _: None, lambda _: self.backend.load()), 0)
         self.provenance: dict = timed.result
         self.weights = self.provenance["weights"]
-        status, reason = receipts.readback(plan.dtype, self.provenance, catalog.model(plan.model).parameters)
+        known = catalog.model(plan.model)
+        expected = 0 if known.remote_code else known.parameters  # own code may count parameters its own way
+        status, reason = receipts.readback(plan.dtype, self.provenance, expected)
         if status != "ok":
             raise ReadbackError(reason)
         if not plan.cold:
@@ -147,41 +149,28 @@ class Session:
         return found
 
     def _measure(self, cell: CellPlan) -> None:
-        backend, batch = self.backend, cell.batch_size
-        backend.start(cell.phase, cell.prompt_tokens, cell.new_tokens, batch)
+        backend = self.backend
+        backend.start(cell.phase, cell.prompt_tokens, cell.new_tokens, cell.batch_size)
         budget = self.request.exhibit_budget if cell.exhibit else self.request.budget
-        tokens: list[list[int]] = []
-        calls = [backend.compiled_calls(), 0]
-
-        def keep(role: str, index: int, timed: Timed) -> None:
-            made = backend.compiled_calls() - calls[0]
-            calls[0] += made
-            calls[1] += made if role == "sample" else 0
-            if not tokens:
-                tokens.extend(backend.tokens(timed.result))
-            if not self.plan.cold and kept(index, index + 1):
-                self._sample(cell.key, role, index, timed, made)
-
+        ledger = Ledger(self, cell)
         call = _call(backend, cell)
-        warm = warm_up(call, self.clock, budget if not self.plan.cold else COLD, backend.progress, keep)
+        warm = warm_up(call, self.clock, budget if not self.plan.cold else COLD, backend.progress, ledger.keep)
         if cell.phase == "e2e" and not cell.exhibit:
             self._startup(cell, warm)
         if not self.plan.cold:
-            self._collect(cell, call, budget, warm, keep, calls, tokens)
+            self._collect(cell, call, budget, warm, ledger)
 
-    def _collect(
-        self, cell, call, budget: Budget, warm: WarmUp, keep, calls: list[int], tokens: list[list[int]]
-    ) -> None:
+    def _collect(self, cell: CellPlan, call: Call, budget: Budget, warm: WarmUp, ledger: Ledger) -> None:
         backend, neighbours = self.backend, Neighbours()
         switches = _involuntary_switches()
-        done = collect(call, self.clock, budget, keep)
+        done = collect(call, self.clock, budget, ledger.keep)
         others = neighbours.share()
         expected = done.count * backend.expected_calls(cell.phase, cell.new_tokens)
         receipt = backend.receipt() | {
             "provenance": self.provenance,
-            "compiled_calls": calls[1],
+            "compiled_calls": ledger.compiled_calls,
             "expected_calls": expected,
-            "tokens": [row[:64] for row in tokens],
+            "tokens": [row[:64] for row in ledger.tokens],
             "warmup_calls": warm.calls,
             "compile_ms": warm.compile_ms,
             "n_eff": done.interval.n_eff,
@@ -192,9 +181,10 @@ class Session:
         if (mhz := clock_mhz(self.request.device)) is not None:
             self.clocks.append(mhz)
             receipt["clock_mhz"] = mhz
-        same, outputs = self._outputs(cell, tokens)
+        same, outputs = self._outputs(cell, ledger.tokens)
         status, reason = receipts.first_failure(
-            receipts.engagement(receipt, calls[1], expected),
+            receipts.engagement(receipt, ledger.compiled_calls, expected),
+            receipts.lengths(ledger.lengths),
             *same,
             receipts.exclusivity(others),
             receipts.clocks(self.clocks),
@@ -202,8 +192,8 @@ class Session:
         )
         self._end(
             cell, status=status, reason=reason, stop_reason=done.stop_reason, count=done.count, steady=warm.steady,
-            timer=self.clock.timer, tokens_in=backend.tokens_in(backend.prompt(0)), tokens_out=sum(map(len, tokens)),
-            receipt=receipt | {"equivalence": outputs},
+            timer=self.clock.timer, tokens_in=backend.tokens_in(backend.prompt(0)),
+            tokens_out=sum(map(len, ledger.tokens)), receipt=receipt | {"equivalence": outputs},
         )  # fmt: skip
 
     def _outputs(self, cell: CellPlan, tokens: list[list[int]]) -> tuple[list, dict]:
@@ -244,6 +234,27 @@ class Session:
 
     def _end(self, cell: CellPlan, **facts) -> None:
         self.journal.append(self.plan.ended(cell, weights=self.weights, **facts))
+
+
+class Ledger:
+    """What the calls of one cell did, seen after each: its row, its compiled calls, its tokens."""
+
+    def __init__(self, session: Session, cell: CellPlan) -> None:
+        self._session, self._cell, self._seen = session, cell, session.backend.compiled_calls()
+        self.compiled_calls = 0
+        self.tokens: list[list[int]] = []
+        self.lengths: set[int] = set()
+
+    def keep(self, role: str, index: int, timed: Timed) -> None:
+        """Take note of one call, and write its row."""
+        backend, plan = self._session.backend, self._session.plan
+        made = backend.compiled_calls() - self._seen
+        self._seen += made
+        self.compiled_calls += made if role == "sample" else 0
+        self.tokens = self.tokens or backend.tokens(timed.result)
+        self.lengths.add(len(timed.result) if isinstance(timed.result, list) else 1)
+        if not plan.cold and kept(index, index + 1):
+            self._session._sample(self._cell.key, role, index, timed, made)
 
 
 # A cold process only compiles: three calls at most once the counters stand still.

@@ -89,15 +89,6 @@ def _render(root: Path, studies: Iterable[Study], tables: list[str]) -> None:
     codes = [_say(root, study.report, study.device.slug, pipeline.render(study)) for study in studies]
     codes += [_say(root, r, pipeline.PUBLISHED, pipeline.render_published(root, r)) for r in tables]
     typer.echo(f"index: {pipeline.index(root).relative_to(root)}")
-
-
-def _render(root: Path, studies: Iterable[Study], tables: list[str]) -> None:
-    """Pages of measured studies, then of published tables, then the index; exit with the first failure's code."""
-    from .reporting import pipeline
-
-    codes = [_say(root, study.report, study.device.slug, pipeline.render(study)) for study in studies]
-    codes += [_say(root, r, pipeline.PUBLISHED, pipeline.render_published(root, r)) for r in tables]
-    typer.echo(f"index: {pipeline.index(root).relative_to(root)}")
     raise typer.Exit(next(filter(None, codes), 0))
 
 

@@ -44,13 +44,11 @@ def contrast(
         raise BenchError(
             f"baseline {baseline!r} was not measured in these rows; name one of {sorted(set(cells['variant']))}"
         )
-    attempts, pairs = _attempts(rows), _pairs(cells, baseline)
-    floor = aa_floor(rows, baseline, control)
-    paired = dict(list(pairs.groupby([*CELL, "variant"], sort=False)))
-    wanted = attempts[attempts["variant"] != baseline].drop_duplicates([*CELL, "variant"])[[*CELL, "variant"]]
-    found = [
-        _effect(key, paired.get(key), attempts, baseline, floor) for key in wanted.itertuples(index=False, name=None)
-    ]
+    floor, arms = _floor(cells, baseline, control), [*CELL, "variant"]
+    paired = dict(list(_pairs(cells, baseline).groupby(arms, sort=False)))
+    attempts = _attempts(rows)
+    tried = dict(list(attempts[attempts["variant"] != baseline].groupby(arms, sort=False)["status"]))
+    found = [_effect(key, paired.get(key), statuses, baseline, floor) for key, statuses in tried.items()]
     effects = pd.DataFrame(found)
     family = effects["variant"] != control
     effects["family"], effects["significant"] = int(family.sum()), True
@@ -72,7 +70,10 @@ def refuse_mixture(rows: pd.DataFrame, across: Sequence[str] = ()) -> None:
 def aa_floor(rows: pd.DataFrame, baseline: str, control: str | None) -> float | None:
     """How far identical code differs on this machine: the A/A floor on the log scale; None without a control."""
     cells = frames.medians(rows)
-    cells = cells[~cells["exhibit"].astype(bool) & cells["phase"].isin(TIMED)]
+    return _floor(cells[~cells["exhibit"].astype(bool) & cells["phase"].isin(TIMED)], baseline, control)
+
+
+def _floor(cells: pd.DataFrame, baseline: str, control: str | None) -> float | None:
     if control is None or control not in set(cells["variant"]):
         return None
     pairs = _pairs(cells[cells["variant"].isin([baseline, control])], baseline)
@@ -96,9 +97,9 @@ def _pairs(cells: pd.DataFrame, baseline: str) -> pd.DataFrame:
     return pairs
 
 
-def _effect(key: tuple, pairs: pd.DataFrame | None, attempts: pd.DataFrame, baseline: str, floor: float | None) -> dict:
+def _effect(key: tuple, pairs: pd.DataFrame | None, tried: pd.Series, baseline: str, floor: float | None) -> dict:
+    """One contrast; ``tried`` are the statuses of all its attempts."""
     named = dict(zip([*CELL, "variant"], key, strict=True))
-    tried = attempts[(attempts[list(named)] == pd.Series(named)).all(axis=1)]
     unknown = {k: float("nan") for k in ("baseline_ms", "variant_ms", "ratio", "low", "high", "p", "mde")}
     shared = named | {
         "baseline": baseline,
@@ -107,7 +108,7 @@ def _effect(key: tuple, pairs: pd.DataFrame | None, attempts: pd.DataFrame, base
         "effect": None,
     }
     if pairs is None:
-        return shared | unknown | {"reason": f"no round gave a number: {', '.join(sorted(set(tried['status'])))}"}
+        return shared | unknown | {"reason": f"no round has a number of both arms: {', '.join(sorted(set(tried)))}"}
     log_ratios = pairs["log_ratio"].to_numpy()
     numbers = {
         "baseline_ms": pairs["latency_ms_base"].median(),

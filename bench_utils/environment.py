@@ -212,17 +212,18 @@ def _gpu_facts(index: int) -> dict:
     }
 
 
-def clock_mhz(device: Device | str) -> float | None:
-    """Current clock of the device in MHz; None where the system does not say."""
-    name = device if isinstance(device, str) else device.name
-    if name.startswith("cuda"):
+def clock_mhz(device: str) -> float | None:
+    """Current clock of a device in MHz, of the fastest core on a CPU; None where the system does not say."""
+    if device.startswith("cuda"):
         import pynvml
 
-        handle = pynvml.nvmlDeviceGetHandleByIndex(int(name.partition(":")[2] or 0))
-        return float(pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_SM))
+        with contextlib.suppress(pynvml.NVMLError):
+            pynvml.nvmlInit()  # a measuring child has not opened the driver yet
+            handle = pynvml.nvmlDeviceGetHandleByIndex(int(device.partition(":")[2] or 0))
+            return float(pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_SM))
+        return None
     with contextlib.suppress(OSError, NotImplementedError):
-        found = psutil.cpu_freq()
-        return round(found.current, 1) if found else None
+        return max((round(core.current, 1) for core in psutil.cpu_freq(percpu=True)), default=None)
     return None
 
 

@@ -14,6 +14,7 @@ from .records import UNFINISHED
 PASSED, FAILED, NOTED = "passed", "failed", "noted"
 ADDITIVE = 0.15  # one region saves a little Python and a synchronisation; more than this is a different workload
 CLOCKS = 0.10  # an event span leaves out a launch and a synchronisation, and no more
+SYNCHRONISATION_MS = 0.05  # of calls shorter than a millisecond that is much, and no disagreement
 DISTURBED = ["contaminated", "not_steady", "throttled"]
 PER_CELL = (
     "every timed call",
@@ -201,7 +202,13 @@ def _clocks_agree(rows: pd.DataFrame) -> tuple[str, str, str]:
     timed = rows[(rows["role"] == "sample") & rows["phase"].isin(TIMED) & rows["event_ms"].notna()]
     if timed.empty:
         return gate, NOTED, "this device has no event clock"
-    gap = (1 - timed["event_ms"] / timed["latency_ms"]).abs().groupby([timed[k] for k in frames.KEY]).median()
+    apart = (timed["latency_ms"] - timed["event_ms"]).abs()
+    gap = (
+        (apart / timed["latency_ms"])
+        .where(apart > SYNCHRONISATION_MS, 0.0)
+        .groupby([timed[k] for k in frames.KEY])
+        .median()
+    )
     evidence = _row(gate, int((gap > CLOCKS).sum()), len(gap), "cells")
     return *evidence[:2], f"{evidence[2]}; largest gap {gap.max():.1%}"
 

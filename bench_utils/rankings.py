@@ -44,19 +44,19 @@ def pool(rows: pd.DataFrame, over: str) -> pd.DataFrame:
     the cells, and an effect size over it near zero whatever the effect.
     """
     cells = frames.medians(rows[rows["phase"].isin(TIMED)])
-    logs = cells.assign(log=np.log(cells["latency_ms"]))
-    groups = logs.groupby(["variant", over], dropna=False)["log"]
-    between = groups.mean().groupby(level="variant").var(ddof=1)
-    within = groups.var(ddof=1).groupby(level="variant").mean()
+    cells = cells[~cells["exhibit"].astype(bool) & ~cells["status"].isin(DISQUALIFIED)]
+    alike = [key for key in frames.KEY if key != over]
+    logs = np.log(cells["latency_ms"]).groupby([cells[key] for key in (*alike, over)], dropna=False)
+    between = logs.mean().groupby(level=alike).var(ddof=1)
+    within = logs.var(ddof=1).groupby(level=alike).mean()
     worst = (between > within.fillna(0)) & between.notna()
     if worst.any():
-        variant = worst.idxmax()
+        cell = worst.idxmax()
         raise BenchError(
-            f"pooling over {over} mixes cells that differ more between than within "
-            f"({variant}: variance {between[variant]:.3g} against {within[variant]:.3g} on the log scale); "
-            "compare cell by cell"
+            f"pooling over {over} mixes cells that differ more between than within ({cell[0]}, {cell[1]}: variance "
+            f"{between[cell]:.3g} against {within[cell]:.3g} on the log scale); compare cell by cell"
         )
-    return cells.groupby("variant", sort=False)["latency_ms"].agg(median_ms="median", cells="size").reset_index()
+    return cells.groupby(alike, sort=False)["latency_ms"].agg(median_ms="median", cells="size").reset_index()
 
 
 def failure_rates(receipts: pd.DataFrame) -> pd.DataFrame:

@@ -51,11 +51,18 @@ def readback(asked: str, provenance: dict, parameters: int = 0) -> tuple[str, st
 def clocks(mhz: list[float]) -> tuple[str, str | None]:
     """Whether the last clock reading stands out below those before it: nvbench's threshold for throttling."""
     usual = statistics.median(mhz) if mhz else 0.0
-    if mhz and mhz[-1] < THROTTLED * usual:
+    if len(mhz) >= 3 and mhz[-1] < THROTTLED * usual:
         return (
             "throttled",
             f"the clock fell to {mhz[-1]:.0f} MHz from {usual:.0f} MHz; cool the machine and measure again",
         )
+    return "ok", None
+
+
+def lengths(seen: set[int]) -> tuple[str, str | None]:
+    """Whether every call of a cell produced the same number of tokens; which they are is checked elsewhere."""
+    if len(seen) > 1:
+        return "token_mismatch", f"calls produced {', '.join(map(str, sorted(seen)))} tokens"
     return "ok", None
 
 

@@ -36,10 +36,10 @@ expectation = "In at most five percent of comparisons."
 [presets.quick]
 help = "eager under two labels"
 rounds = 6
-cell_seconds = 0.2
+cell_seconds = 0.12
 cold_seconds = 1
-budget = {{ warmup_seconds = 0.0, warmup_max_seconds = 0.08, steady_window = 3, min_samples = 10, min_seconds = 0.03, \
-max_seconds = 0.15, max_samples = 60 }}
+budget = {{ warmup_seconds = 0.0, warmup_max_seconds = 0.03, steady_window = 3, min_samples = 10, min_seconds = 0.02, \
+max_seconds = 0.06, max_samples = 60 }}
 
 [[presets.quick.cells]]
 models = ["tiny-gpt2"]
@@ -76,7 +76,7 @@ def measure(number: int, folder: Path) -> pd.DataFrame:
     root = folder / str(number)
     (root / "notebooks").mkdir(parents=True)
     (root / "pyproject.toml").touch()
-    sizes = ", ".join(f"{{ prompt_tokens = {p}, new_tokens = 16 }}" for p in range(8, 568, 8))
+    sizes = ", ".join(f"{{ prompt_tokens = {p}, new_tokens = 16 }}" for p in range(4, 284, 4))
     (root / "notebooks" / "aa.toml").write_text(PLAN.format(scenarios=sizes) + f"\n# run {number}\n")
     with neighbour(number):
         rows = Study("aa", device="cpu", root=root).measure()

@@ -174,6 +174,7 @@ def test_however_the_parent_ends_no_kernel_is_left(ending: signal.Signals, tmp_p
         [sys.executable, "-c", EXECUTE, str(tmp_path)],
         env=os.environ | {"TMPDIR": str(tmp_path)},
         stderr=subprocess.DEVNULL,
+        preexec_fn=_heed_interrupts,
     )
     try:
         kernel = _wait_for_pid(tmp_path / "pid")
@@ -189,6 +190,11 @@ def test_however_the_parent_ends_no_kernel_is_left(ending: signal.Signals, tmp_p
         interrupted = nbformat.read(tmp_path / "out.ipynb", as_version=4)
         assert statuses(interrupted) == ["failed", "not-run"]
         assert outcome(interrupted).message.startswith("KeyboardInterrupt")
+
+
+def _heed_interrupts() -> None:
+    """A job in a shell's background inherits that interrupts are ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _wait_for_pid(path: Path) -> int:
