@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import time
@@ -129,6 +130,8 @@ class Session:
         timed = self.clock.time(Call(lambda _: None, lambda _: self.backend.load()), 0)
         self.provenance: dict = timed.result
         self.weights = self.provenance["weights"]
+        gc.collect()
+        gc.freeze()  # what was loaded stays: each cell's collection then takes no time
         known = catalog.model(plan.model)
         expected = 0 if known.remote_code else known.parameters  # own code may count parameters its own way
         status, reason = receipts.readback(plan.dtype, self.provenance, expected)

@@ -202,14 +202,15 @@ def _stop(values: list[float], noise: deque, elapsed: float, budget: Budget) -> 
 @contextlib.contextmanager
 def quiet_gc() -> Iterator[None]:
     """No garbage collection inside; the former state afterwards."""
-    enabled = gc.isenabled()
+    enabled, frozen = gc.isenabled(), gc.get_freeze_count() > 0
     gc.collect()
     gc.freeze()
     gc.disable()
     try:
         yield
     finally:
-        gc.unfreeze()
+        if not frozen:
+            gc.unfreeze()
         if enabled:
             gc.enable()
 

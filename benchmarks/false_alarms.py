@@ -5,7 +5,7 @@ off beside it. The outcome of every A/A contrast is one comparison. The publishe
 and a t test over their samples, is applied to the same samples. Writes one row a run, cell, round and label to
 ``false_alarms.csv``; with ``--read`` it prints from that file and measures nothing.
 
-    python benchmarks/false_alarms.py [--runs 3] [--read]
+    python benchmarks/false_alarms.py [--runs 2] [--read]
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def measure(number: int, folder: Path) -> pd.DataFrame:
     root = folder / str(number)
     (root / "notebooks").mkdir(parents=True)
     (root / "pyproject.toml").touch()
-    sizes = ", ".join(f"{{ prompt_tokens = {p}, new_tokens = 16 }}" for p in range(4, 284, 4))
+    sizes = ", ".join(f"{{ prompt_tokens = {p}, new_tokens = 16 }}" for p in range(4, 424, 4))
     (root / "notebooks" / "aa.toml").write_text(PLAN.format(scenarios=sizes) + f"\n# run {number}\n")
     with neighbour(number):
         rows = Study("aa", device="cpu", root=root).measure()
@@ -123,7 +123,7 @@ def report(rows: pd.DataFrame) -> None:
 def main() -> None:
     """Measure or read, and print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--runs", type=int, default=2)
     parser.add_argument("--read", action="store_true", help="print from the committed rows")
     arguments = parser.parse_args()
     if not arguments.read:
