@@ -52,7 +52,8 @@ def contrast(
     effects = pd.DataFrame(found)
     family = effects["variant"] != control
     effects["family"], effects["significant"] = int(family.sum()), True
-    effects.loc[family, "significant"] = statistics.holm(effects.loc[family, "p"].to_list()) if family.any() else []
+    if family.any():  # an A/A run has a control and nothing else
+        effects.loc[family, "significant"] = statistics.holm(effects.loc[family, "p"].to_list())
     effects["outcome"] = [_outcome(row, floor) for row in effects.itertuples()]
     effects = effects.drop(columns="effect")
     return effects.sort_values([*by, *CELL, "variant"], ignore_index=True) if by else effects
