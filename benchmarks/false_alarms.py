@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -107,7 +108,7 @@ def report(rows: pd.DataFrame) -> None:
     low, high = wilson(called, len(comparisons))
     print(
         f"{len(comparisons)} A/A comparisons in {rows['run'].nunique()} runs; outcomes:",
-        dict(comparisons["outcome"].value_counts()),
+        comparisons["outcome"].value_counts().to_dict(),
     )
     print(f"this protocol: {called} called different, {called / len(comparisons):.1%} ({low:.1%} to {high:.1%})")
     decided = comparisons[comparisons["outcome"] != "invalid"]
@@ -127,12 +128,12 @@ def main() -> None:
     parser.add_argument("--read", action="store_true", help="print from the committed rows")
     arguments = parser.parse_args()
     if not arguments.read:
-        with tempfile.TemporaryDirectory() as folder:
-            parts = []
-            for number in range(1, arguments.runs + 1):
-                parts.append(measure(number, Path(folder)))
-                pd.concat(parts).round(6).to_csv(ROWS, index=False)
-                print(f"run {number} of {arguments.runs}", flush=True)
+        folder, parts = Path(tempfile.mkdtemp(prefix="false-alarms-")), []
+        for number in range(1, arguments.runs + 1):
+            parts.append(measure(number, folder))
+            pd.concat(parts).round(6).to_csv(ROWS, index=False)
+            print(f"run {number} of {arguments.runs}", flush=True)
+        shutil.rmtree(folder)  # reached only when every run was analysed: a failure keeps the records
     report(pd.read_csv(ROWS))
 
 
