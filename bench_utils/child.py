@@ -8,10 +8,12 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from . import backends, catalog, equivalence, parity, physics, receipts
 from .environment import Neighbours, clock_mhz, single_thread_score
+from .ledger import Ledger, ReadbackError, status_of
 from .plan import CellPlan
 from .privacy import clean
 from .processes import die_with_parent
@@ -63,7 +65,12 @@ class Session:
                 started_at=time.time(), host_score=single_thread_score(),
             )
         )  # fmt: skip
-        code = self._cells()
+        self.backend: backends.Backend | None = None
+        try:
+            code = self._cells()
+        finally:
+            if self.backend is not None:
+                self.backend.close()
         self.journal.append(End(process=plan.process, attempt=plan.attempt, exit_code=code, finished_at=time.time()))
         return code
 
@@ -125,9 +132,11 @@ class Session:
             self.request.device,
             self.request.weights,
             self.request.seed + plan.round,
+            Path(self.request.artifacts),
         )
-        self.clock = Clock(self.request.device)
-        timed = self.clock.time(Call(lambda _: None, lambda _: self.backend.load()), 0)
+        self.backend.build()
+        timed = Clock(self.request.device).time(Call(lambda _: None, lambda _: self.backend.load()), 0)
+        self.clock = self.backend.clock()
         self.provenance: dict = timed.result
         self.weights = self.provenance["weights"]
         gc.collect()
@@ -145,6 +154,7 @@ class Session:
         found = {}
         if self.plan.order == 0:
             found["bandwidth_gbs"] = physics.measured_bandwidth(self.request.device)
+            found["last_cache_bytes"] = physics.last_cache_bytes(self.request.device)
         digest = self.provenance["digest"]
         if self.plan.round == 1 and not self.variant.compiled and digest in parity.references():
             status, evidence = parity.check(parity.observe(self.backend), digest, self.plan.dtype)
@@ -155,7 +165,7 @@ class Session:
         backend = self.backend
         backend.start(cell.phase, cell.prompt_tokens, cell.new_tokens, cell.batch_size)
         budget = self.request.exhibit_budget if cell.exhibit else self.request.budget
-        ledger = Ledger(self, cell)
+        ledger = Ledger(backend, partial(self._row, cell))
         call = _call(backend, cell)
         warm = warm_up(call, self.clock, budget if not self.plan.cold else COLD, backend.progress, ledger.keep)
         if cell.phase == "e2e" and not cell.exhibit:
@@ -164,7 +174,7 @@ class Session:
             self._collect(cell, call, budget, warm, ledger)
 
     def _collect(self, cell: CellPlan, call: Call, budget: Budget, warm: WarmUp, ledger: Ledger) -> None:
-        backend, neighbours = self.backend, Neighbours()
+        backend, neighbours = self.backend, Neighbours(self.backend.processes())
         switches = _involuntary_switches()
         done = collect(call, self.clock, budget, ledger.keep)
         others = neighbours.share()
@@ -203,13 +213,12 @@ class Session:
         """Verdicts and evidence on what the cell computed, against plain PyTorch on the same weights and prompt."""
         prompt, steps = self.backend.prompt(0), cell.new_tokens
         greedy, plain = self.backend.plain(prompt, steps)
-        found = equivalence.compare(self.backend.logits(prompt, greedy), plain, self.plan.dtype)
-        expected = self.backend.tokens(greedy)
-        verdicts = [
-            equivalence.verdict(found),
-            equivalence.token_verdict(cell.phase, tokens, expected, self.plan.dtype),
-        ]
-        return verdicts, found.asdict()
+        verdict = equivalence.token_verdict(cell.phase, tokens, self.backend.tokens(greedy), self.plan.dtype)
+        own = self.backend.logits(prompt, greedy)
+        if own is None:
+            return [verdict], {"compared": "tokens"}
+        found = equivalence.compare(own, plain, self.plan.dtype)
+        return [equivalence.verdict(found), verdict], found.asdict()
 
     def _startup(self, cell: CellPlan, warm: WarmUp) -> None:
         """Rows of the first request of a process, and of what compiling it cost."""
@@ -226,6 +235,11 @@ class Session:
         self._sample(single.key, "sample", 0, timed, None)
         self._end(single, status="ok", count=1, timer=self.clock.timer, receipt=receipt)
 
+    def _row(self, cell: CellPlan, role: str, index: int, timed: Timed, compiled_calls: int) -> None:
+        """Write a call of a cell, unless it only compiled or is one too many."""
+        if not self.plan.cold and kept(index, index + 1):
+            self._sample(cell.key, role, index, timed, compiled_calls)
+
     def _sample(self, cell: str, role: str, index: int, timed: Timed, compiled_calls: int | None) -> None:
         self.journal.append(
             Sample(
@@ -239,33 +253,8 @@ class Session:
         self.journal.append(self.plan.ended(cell, weights=self.weights, **facts))
 
 
-class Ledger:
-    """What the calls of one cell did, seen after each: its row, its compiled calls, its tokens."""
-
-    def __init__(self, session: Session, cell: CellPlan) -> None:
-        self._session, self._cell, self._seen = session, cell, session.backend.compiled_calls()
-        self.compiled_calls = 0
-        self.tokens: list[list[int]] = []
-        self.lengths: set[int] = set()
-
-    def keep(self, role: str, index: int, timed: Timed) -> None:
-        """Take note of one call, and write its row."""
-        backend, plan = self._session.backend, self._session.plan
-        made = backend.compiled_calls() - self._seen
-        self._seen += made
-        self.compiled_calls += made if role == "sample" else 0
-        self.tokens = self.tokens or backend.tokens(timed.result)
-        self.lengths.add(len(timed.result) if isinstance(timed.result, list) else 1)
-        if not plan.cold and kept(index, index + 1):
-            self._session._sample(self._cell.key, role, index, timed, made)
-
-
 # A cold process only compiles: three calls at most once the counters stand still.
 COLD = Budget(warmup_seconds=0.0, warmup_max_seconds=0.0, steady_window=1)
-
-
-class ReadbackError(RuntimeError):
-    """The loaded weights are not what the label says."""
 
 
 def _call(backend: backends.Backend, cell: CellPlan) -> Call:
@@ -276,22 +265,6 @@ def _call(backend: backends.Backend, cell: CellPlan) -> Call:
     if cell.phase == "decode":
         return Call(lambda i: backend.prepare(backend.prompt(i)), lambda state: backend.decode(state, steps))
     return Call(backend.prompt, lambda prompt: backend.generate(prompt, steps))
-
-
-def status_of(error: Exception) -> str:
-    """The status of a cell that an exception ended."""
-    module, name = type(error).__module__, type(error).__name__
-    if name == "OutOfMemoryError":
-        return "oom_gpu"
-    if isinstance(error, MemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error):
-        return "oom_host"
-    if "CUDA error" in str(error) or name == "AcceleratorError":
-        return "cuda_sticky"
-    if module.startswith(("torch._dynamo", "torch._inductor")):
-        return "not_compiled"
-    if isinstance(error, ReadbackError):
-        return "silent_fallback"
-    return "unavailable" if name == "BenchError" else "harness_bug"
 
 
 def _involuntary_switches() -> int:

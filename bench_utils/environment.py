@@ -13,6 +13,7 @@ import re
 import secrets
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -231,23 +232,35 @@ class Neighbours:
     """How much the rest of the machine ran while a cell was measured.
 
     ``share()`` is the processor time of everybody else, in cores, since the object was made (Linux; None elsewhere).
+    ``helpers`` are processes that work for the measurement: their time, and that of their children, is its own.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, helpers: Sequence[int] = ()) -> None:
+        self._helpers = list(helpers)
         self._start = self._now()
 
-    @staticmethod
-    def _now() -> tuple[float, float, float]:
+    def _now(self) -> tuple[float, float, float]:
         try:
             fields = [int(x) for x in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
         except OSError:
             return (time.perf_counter(), 0.0, float("nan"))
         user, nice, system, _idle, _iowait, irq, softirq, steal = fields
         busy = (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
-        own = sum(os.times()[:4])
+        own = sum(os.times()[:4]) + sum(map(_processor_seconds, self._helpers))
         return (time.perf_counter(), busy - own, busy)
 
     def share(self) -> float | None:
         """Cores used by others, on average since the start."""
         (t0, others0, _), (t1, others1, known) = self._start, self._now()
         return round(max(0.0, (others1 - others0) / (t1 - t0)), 4) if known == known else None
+
+
+def _processor_seconds(pid: int) -> float:
+    """Processor time of a process and its children so far; those that ended count through their parent."""
+    found = 0.0
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        for one in (process, *process.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found += sum(one.cpu_times()[:4])
+    return found

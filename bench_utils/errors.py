@@ -10,6 +10,14 @@ class BenchError(Exception):
     """Bad input or a missing precondition: what was wrong, where, and what to do."""
 
 
+class CellError(BenchError):
+    """A cell that an engine could not measure: ``status`` says how it failed."""
+
+    def __init__(self, status: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 def unknown(kind: str, name: object, known: Iterable[str]) -> BenchError:
     """The error for a name that is not in a list, with the nearest names first."""
     names = list(known)

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from .catalog import DTYPES, Model
+from .catalog import TORCH_DTYPES, Model
 from .catalog import model as find_model
 from .errors import BenchError, unknown
 
@@ -101,8 +101,8 @@ def load_model(
     Raises BenchError for an unknown name, dtype or source, and for a repository that needs its own code.
     """
     model = find_model(name) if isinstance(name, str) else name
-    if dtype not in DTYPES:
-        raise unknown("dtype", dtype, DTYPES)
+    if dtype not in TORCH_DTYPES:
+        raise unknown("dtype", dtype, TORCH_DTYPES)
     source = _source(model, resolve_weights(weights, [model]))
     if source == "architecture":
         module = _build(model, device, dtype)

@@ -41,6 +41,7 @@ class Round(BaseModel):
 
     folder: str
     caches: str
+    artifacts: str
     device: str
     weights: str
     seed: int

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
+from pathlib import Path
 from typing import Protocol
 
 from ..catalog import Model, Variant
+from ..timing import Clock
 
 
 class Backend(Protocol):
@@ -15,8 +18,24 @@ class Backend(Protocol):
     no trace in the receipt.
     """
 
+    @staticmethod
+    def unavailable(variant: Variant, device: str) -> str | None:
+        """Why the engine cannot run here, with the command that makes it available; None when it can."""
+
+    def build(self) -> None:
+        """Make what the engine loads, untimed: nothing, or a file exported from the checkpoint."""
+
     def load(self) -> dict:
         """Load the weights; the provenance, read back from them."""
+
+    def clock(self) -> Clock:
+        """The clock that times the calls; its name is in every row."""
+
+    def close(self) -> None:
+        """Stop what was started."""
+
+    def processes(self) -> list[int]:
+        """Processes that work for this engine beside the measuring one: their processor time is not a neighbour's."""
 
     def start(self, phase: str, prompt_tokens: int, new_tokens: int, batch_size: int) -> None:
         """Begin a cell: forget compiled code and counters, size the caches."""
@@ -33,17 +52,17 @@ class Backend(Protocol):
     def prepare(self, prompt: object) -> object:
         """The same state, made outside the engine's measured path."""
 
-    def decode(self, state: object, steps: int) -> list:
+    def decode(self, state: object, steps: int) -> object:
         """Tokens of ``steps`` single-token steps from a prepared state."""
 
-    def generate(self, prompt: object, steps: int) -> list:
+    def generate(self, prompt: object, steps: int) -> object:
         """``prefill`` and ``decode`` in one region: 1 + steps tokens."""
 
     def plain(self, prompt: object, steps: int) -> tuple[list, object]:
         """Reference: greedy tokens and logits (1 + steps × batch × vocabulary) of plain PyTorch on the same weights."""
 
-    def logits(self, prompt: object, tokens: list) -> object:
-        """The engine's own logits along given tokens, through what is timed."""
+    def logits(self, prompt: object, tokens: list) -> object | None:
+        """The engine's own logits along given tokens, through what is timed; None where it does not show them."""
 
     def tokens(self, result: object) -> list[list[int]]:
         """Token ids (batch × tokens) of what a phase returned, read back outside the timed region."""
@@ -61,18 +80,33 @@ class Backend(Protocol):
         """What really ran in this cell."""
 
 
-def make(model: Model, variant: Variant, dtype: str, device: str, weights: str, seed: int) -> Backend:
-    """The engine of a variant."""
-    if variant.backend == "planted":
-        from .planted import PlantedBackend as Engine
-    else:
-        from .transformers import TransformersBackend as Engine
+_ENGINES = {
+    "transformers": "transformers:TransformersBackend",
+    "onnxruntime": "onnxruntime:OnnxruntimeBackend",
+    "llama_cpp": "llama_cpp:LlamaCppBackend",
+    "llama_server": "llama_server:LlamaServerBackend",
+    "ollama": "ollama:OllamaBackend",
+    "vllm": "vllm:VllmBackend",
+    "transformers_serve": "transformers_serve:TransformersServeBackend",
+    "openai": "openai:OpenaiBackend",
+    "planted": "planted:PlantedBackend",
+}
 
-    return Engine(model, variant, dtype, device, weights, seed)
+
+def _engine(variant: Variant) -> type[Backend]:
+    module, _, name = _ENGINES[variant.backend].partition(":")
+    return getattr(importlib.import_module(f".{module}", __name__), name)
+
+
+def make(
+    model: Model, variant: Variant, dtype: str, device: str, weights: str, seed: int, store: Path | None = None
+) -> Backend:
+    """The engine of a variant; ``store`` is where files made from a checkpoint are kept."""
+    return _engine(variant)(model, variant, dtype, device, weights, seed, store)
 
 
 def unavailable(variant: Variant, device: str) -> str | None:
     """Why a variant cannot run on a device, with the remedy; None when it can."""
     if variant.requires == "cuda" and not device.startswith("cuda"):
-        return "CUDA graphs need a CUDA device; measure with --device cuda:0"
-    return None
+        return f"{variant.name} needs a CUDA device; measure with --device cuda:0"
+    return _engine(variant).unavailable(variant, device)

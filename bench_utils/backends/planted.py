@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from ..catalog import Model, Variant
+from .checkpoint import Checkpoint
 
 VOCABULARY = 64
 # Iterations of a key derivation a step, some 0.3 ms: the same machine code in every process, where a loop in Python
@@ -26,14 +26,13 @@ STEP_ITERATIONS = 1000
 SLEEP_SECONDS = 0.05
 
 
-class PlantedBackend:
+class PlantedBackend(Checkpoint):
     """An engine that does a known amount of work, or fails in a known way, in its decode phase."""
 
-    def __init__(self, model: Model, variant: Variant, dtype: str, device: str, weights: str, seed: int) -> None:
-        self.plant, self.dtype, self.device = variant.plant, dtype, device
-        self._neighbour: subprocess.Popen | None = None
+    _neighbour: subprocess.Popen | None = None
 
     def load(self) -> dict:
+        self.plant = self.variant.plant
         return {"weights": "none", "repository": None, "revision": None, "dtype": self.dtype, "parameters": 0,
                 "digest": "none", "attention": "none"}  # fmt: skip
 
@@ -79,15 +78,6 @@ class PlantedBackend:
 
     def tokens(self, result) -> list[list[int]]:
         return [[int(t) for t in (result if isinstance(result, list) else [result])]] * self.batch
-
-    def progress(self) -> tuple:
-        return ()
-
-    def compiled_calls(self) -> int:
-        return 0
-
-    def expected_calls(self, phase: str, steps: int) -> int:
-        return 0
 
     def receipt(self) -> dict:
         return {"engine": "planted", "plant": self.plant, "threads": torch.get_num_threads()}

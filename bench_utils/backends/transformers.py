@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import torch
 from transformers import DynamicCache, StaticCache
 
-from ..catalog import Model, Variant
-from ..loading import load_model
+from .checkpoint import Checkpoint
 from .inductor import CountingInductor
 
 PAD_TO = 8
@@ -23,36 +22,18 @@ class State:
     mask: torch.Tensor | None = None
 
 
-class TransformersBackend:
+class TransformersBackend(Checkpoint):
     """One model in one dtype on one device, run the way its variant says."""
 
-    def __init__(self, model: Model, variant: Variant, dtype: str, device: str, weights: str, seed: int) -> None:
-        self.model, self.variant, self.device, self.seed = model, variant, device, seed
-        self._load = lambda: load_model(model, device, dtype, weights)
-        self.inductor: CountingInductor | None = None
-
-    def load(self) -> dict:
-        loaded = self._load()
-        self.module, self.config = loaded.module, loaded.module.config
-        return loaded.provenance.asdict()
+    inductor: CountingInductor | None = None
 
     def start(self, phase: str, prompt_tokens: int, new_tokens: int, batch_size: int) -> None:
-        self.phase, self.forward, self.inductor = phase, self.module.forward, None
+        super().start(phase, prompt_tokens, new_tokens, batch_size)
+        self.forward, self.inductor = self.module.forward, None
         if self.variant.compiled:
             self.inductor = CountingInductor(self.module.forward, self.variant.mode, self.variant.dynamic)
             self.forward = self.inductor.forward
-        generator = torch.Generator().manual_seed(self.seed)
-        ids = torch.randint(self.config.vocab_size, (batch_size, prompt_tokens), generator=generator)
-        self._ids = ids.to(self.device)
         self._static = self._static_cache(prompt_tokens + new_tokens) if self.variant.cache == "static" else None
-
-    def prompt(self, index: int) -> torch.Tensor:
-        ids = self._ids.clone()
-        ids[:, 0] = (ids[:, 0] + index) % self.config.vocab_size
-        return ids
-
-    def tokens_in(self, prompt: torch.Tensor) -> int:
-        return prompt.numel()
 
     @torch.inference_mode()
     def prefill(self, prompt: torch.Tensor) -> State:
@@ -86,16 +67,6 @@ class TransformersBackend:
         return state
 
     @torch.inference_mode()
-    def plain(self, prompt: torch.Tensor, steps: int) -> tuple[list[torch.Tensor], torch.Tensor]:
-        """Greedy decoding without any of the variant's options: tokens, and logits (1 + steps × batch × vocabulary)."""
-        cache, ids, tokens, logits = DynamicCache(config=self.config), prompt, [], []
-        for _ in range(1 + steps):
-            logits.append(self.module(ids, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1])
-            ids = logits[-1].argmax(-1, keepdim=True)
-            tokens.append(ids)
-        return tokens, torch.stack(logits)
-
-    @torch.inference_mode()
     def logits(self, prompt: torch.Tensor, tokens: list[torch.Tensor]) -> torch.Tensor:
         """This variant's logits along given tokens (1 + steps × batch × vocabulary), through the timed callable."""
         state = self._begin(prompt)
@@ -127,10 +98,6 @@ class TransformersBackend:
             return DynamicCache(config=self.config)
         self._static.reset()
         return self._static
-
-    def tokens(self, result) -> list[list[int]]:
-        parts = [result.token] if isinstance(result, State) else result
-        return torch.cat(parts, dim=1).tolist()
 
     def progress(self) -> tuple:
         return self.inductor.progress() if self.inductor else ()

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from bench_utils import catalog, child, frames, gates, records
+from bench_utils.backends import checkpoint
 from bench_utils.plan import TIMED, CellPlan, Group, Preset
 from bench_utils.records import End, Journal, Manifest, Process, Sample
 from bench_utils.schedule import ProcessPlan, Round, schedule
@@ -225,6 +226,9 @@ class SteadyClock(Clock):
 class Alone:
     """No neighbour, whatever else this machine does."""
 
+    def __init__(self, helpers=()) -> None:
+        pass
+
     def share(self) -> float:
         return 0.0
 
@@ -245,6 +249,7 @@ def measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., pd
     monkeypatch.setitem(catalog.MODELS, SMALL.name, SMALL)
     monkeypatch.setattr(inductor, "compile_fx", lambda graph, _, config_patches: graph.forward)
     monkeypatch.setattr(child, "Clock", SteadyClock)
+    monkeypatch.setattr(checkpoint, "Clock", SteadyClock)
     monkeypatch.setattr(child, "Neighbours", Alone)
     monkeypatch.setattr(child, "single_thread_score", lambda: 1.0)
     monkeypatch.setattr(child, "clock_mhz", lambda device: None)
@@ -260,8 +265,9 @@ def measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., pd
             process="r2", round=2, order=1, model=model, variant=variant, dtype=dtype, cells=group.cells(exhibit=False)
         )
         request = Round(
-            folder=str(folder), caches=str(tmp_path / "caches"), device="cpu", weights="architecture", seed=7,
-            threads=1, budget=QUICK, exhibit_budget=QUICK, cell_timeout=60, processes=[plan],
+            folder=str(folder), caches=str(tmp_path / "caches"), artifacts=str(tmp_path / "artifacts"), device="cpu",
+            weights="architecture", seed=7, threads=1, budget=QUICK, exhibit_budget=QUICK, cell_timeout=60,
+            processes=[plan],
         )  # fmt: skip
         session = child.Session(request, plan, lambda _: None)
         session.run()

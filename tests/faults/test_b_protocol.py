@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from bench_utils import backends, catalog, child, gates, plan, schedule, study, timing
+from bench_utils import backends, catalog, gates, plan, schedule, study, timing
+from bench_utils.backends import checkpoint
 from bench_utils.errors import BenchError
 from bench_utils.study import Study
 from bench_utils.timing import Budget, Call, Clock, Timed
@@ -64,7 +65,7 @@ class Growing(SteadyClock):
 
 @guards("B06", without={"bench_utils.timing.is_steady": lambda *_: True})
 def test_times_that_never_settle_are_said_to_be_unsteady(measure, monkeypatch):
-    monkeypatch.setattr(child, "Clock", Growing)
+    monkeypatch.setattr(checkpoint, "Clock", Growing)
     assert measure("eager", phases=["prefill"]).loc["prefill", "status"] == "not_steady"
 
 

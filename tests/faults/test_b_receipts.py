@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import torch
 
 from bench_utils import backends, catalog, child, claims, contrasts, rankings, receipts, study
-from bench_utils.backends import inductor, transformers
+from bench_utils.backends import checkpoint, inductor, transformers
 from bench_utils.backends.transformers import TransformersBackend
 from bench_utils.plan import ClaimPlan
 from bench_utils.study import Study
@@ -230,9 +230,9 @@ def test_every_phase_has_counters_of_its_own(measure):
 
 @guards("B02", without={"bench_utils.receipts.readback": fine})
 def test_a_dtype_that_only_the_label_has_ends_the_process(measure, monkeypatch):
-    load = transformers.load_model
+    load = checkpoint.load_model
     monkeypatch.setattr(
-        transformers, "load_model", lambda model, device, dtype, weights: load(model, device, "float32", weights)
+        checkpoint, "load_model", lambda model, device, dtype, weights: load(model, device, "float32", weights)
     )
     cells = measure("eager", dtype="bfloat16")
     assert cells["status"].to_list() == ["silent_fallback", "unavailable", "unavailable"]
@@ -251,8 +251,8 @@ def test_a_variant_that_ran_another_model_than_the_row_names_fails_a_gate(make_r
 
 @guards("B03", without={"bench_utils.receipts.readback": fine})
 def test_one_model_loaded_under_every_name_is_not_ok(measure, monkeypatch):
-    load, tiny = transformers.load_model, catalog.model("tiny-gpt2")
-    monkeypatch.setattr(transformers, "load_model", lambda model, *rest: load(tiny, *rest))
+    load, tiny = checkpoint.load_model, catalog.model("tiny-gpt2")
+    monkeypatch.setattr(checkpoint, "load_model", lambda model, *rest: load(tiny, *rest))
     assert "ok" not in measure("eager", model="gpt2-5m", phases=["prefill"])["status"].to_list()
 
 

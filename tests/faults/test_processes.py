@@ -113,9 +113,10 @@ def test_a_kill_loses_no_sample_leaves_no_orphan_and_is_continued(mini, victim):
     whole = [line for line in before if line.endswith("}")]
     assert set(whole) <= set(lines(mini))
     statuses = finished.receipts()["status"].to_list()
+    tried = [row.status for row in records.read_processes(finished.folder) if isinstance(row, records.Cell)]
     measured = frames.medians(finished.rows()).query("phase in ['e2e', 'prefill', 'decode']")
     assert len(measured) == 12 - statuses.count("abort")
-    assert ("abort" in statuses) == (victim == "child")
+    assert ("abort" in tried) == (victim == "child")  # a neighbour may have had that process measured once more
     manifest = json.loads((finished.folder / records.MANIFEST).read_text())
     assert manifest["status"] == "complete"
 
