@@ -12,7 +12,8 @@ from pathlib import Path
 
 from .errors import BenchError, unknown
 
-DTYPES = ("float32", "bfloat16", "float16")
+TORCH_DTYPES = ("float32", "bfloat16", "float16")
+DTYPES = (*TORCH_DTYPES, "q8_0")
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,11 @@ class Variant:
     dynamic: bool | None = None
     padded: bool = False
     all_logits: bool = False
+    provider: str | None = None
+    served: bool = False
     plant: str | None = None
     requires: str | None = None
+    dtypes: tuple[str, ...] = TORCH_DTYPES
 
 
 # Configuration keys of layers, width, heads, vocabulary and context, in the dialects of the hub.
@@ -159,6 +163,53 @@ _VARIANTS = (
     ),
 )
 
+# Engines beside PyTorch: each runs a file that this tool makes from the checkpoint, or is asked over HTTP.
+_ENGINES = (
+    Variant(
+        "onnxruntime",
+        "onnxruntime",
+        "one ONNX graph with its KV cache, exported here",
+        dtypes=("float32", "float16"),
+    ),
+    Variant(
+        "onnxruntime-tensorrt",
+        "onnxruntime",
+        "the same graph through the TensorRT provider",
+        provider="TensorrtExecutionProvider",
+        requires="cuda",
+        dtypes=("float32", "float16"),
+    ),
+    Variant(
+        "llama.cpp",
+        "llama_cpp",
+        "a GGUF file written here, run in the measuring process",
+        dtypes=("float32", "float16", "q8_0"),
+    ),
+    Variant(
+        "llama.cpp-server",
+        "llama_server",
+        "the same GGUF file through llama.cpp's server",
+        served=True,
+        dtypes=("float32", "float16", "q8_0"),
+    ),
+    Variant(
+        "llama.cpp-server-again",
+        "llama_server",
+        "llama.cpp-server under a second label: the A/A control of what is asked over HTTP",
+        served=True,
+    ),
+    Variant(
+        "ollama",
+        "ollama",
+        "the same GGUF file through Ollama",
+        served=True,
+        dtypes=("float32", "float16", "q8_0"),
+    ),
+    Variant("vllm", "vllm", "vllm serve in an environment of its own, prefix cache off", served=True),
+    Variant("transformers-serve", "transformers_serve", "transformers serve", served=True),
+    Variant("openai", "openai", "the OpenAI-compatible server at OPENAI_BASE_URL", served=True),
+)
+
 # What the tool measures to test itself: known work, and failures that it must report.
 _PLANTED = (
     Variant("known-work", "planted", "a known number of hashes", plant="work"),
@@ -175,7 +226,7 @@ _PLANTED = (
     Variant("planted-neighbour", "planted", "a busy process beside the measurement", plant="neighbour"),
 )
 _MODELS = (*_MODELS, Model("no-model", None, 0, 0, 0, 0, 0))
-_VARIANTS = (*_VARIANTS, *_PLANTED)
+_VARIANTS = (*_VARIANTS, *_ENGINES, *_PLANTED)
 
 MODELS = {m.name: m for m in _MODELS}
 VARIANTS = {v.name: v for v in _VARIANTS}

@@ -141,6 +141,8 @@ def _by_status(claim: ClaimPlan, rows: pd.DataFrame) -> Verdict:
     cells = rows.drop_duplicates(["process", "phase"])
     if cells.empty:
         return _verdict(claim, NOT_TESTABLE, f"{claim.variant} was not measured in this run")
+    if claim.expect_status != "unavailable" and (cells["status"] == "unavailable").all():
+        return _verdict(claim, NOT_TESTABLE, cells["reason"].iloc[0])
     as_claimed = int((cells["status"] == claim.expect_status).sum())
     said = "; ".join(sorted({f"{c.status}: {c.reason}" if c.reason else c.status for c in cells.itertuples()}))
     facts = {"value": as_claimed / len(cells), "n": len(cells), "unit": f"cells with status {claim.expect_status}"}

@@ -9,6 +9,7 @@ import pandas as pd
 
 from . import frames, statistics
 from .errors import BenchError
+from .records import TIMED
 
 # Statuses under which a latency exists but does not measure what its label says.
 DISQUALIFIED = {
@@ -16,7 +17,10 @@ DISQUALIFIED = {
     "contaminated", "throttled",
 }  # fmt: skip
 CELL = [k for k in frames.KEY if k != "variant"]
-TIMED = ["prefill", "decode", "e2e"]
+EFFECT = [
+    *CELL, "variant", "baseline", "rounds", "floor", "baseline_ms", "variant_ms", "ratio", "low", "high", "p", "mde",
+    "reason", "family", "significant", "outcome",
+]  # fmt: skip
 ARM = ["latency_ms", "status", "tokens", "tokens_in", "tokens_out", "timer"]
 
 
@@ -34,7 +38,8 @@ def contrast(
     ``rounds``, the A/A ``floor`` (log scale) from ``control``, the minimum detectable effect ``mde``, the ``outcome``
     and its ``reason``. Exhibits never enter. ``by`` orders the rows.
 
-    Raises BenchError when the baseline was not measured, and when rows differ in a factor (``machine``, ``device``)
+    Raises BenchError when the baseline was not measured, and when rows differ in a factor (``machine``, ``device``,
+    ``identity``: the stack)
     that ``across`` does not name.
     """
     refuse_mixture(rows, across)
@@ -49,6 +54,8 @@ def contrast(
     attempts = _attempts(rows)
     tried = dict(list(attempts[attempts["variant"] != baseline].groupby(arms, sort=False)["status"]))
     found = [_effect(key, paired.get(key), statuses, baseline, floor) for key, statuses in tried.items()]
+    if not found:  # nothing but the baseline was measured
+        return pd.DataFrame(columns=EFFECT)
     effects = pd.DataFrame(found)
     family = effects["variant"] != control
     effects["family"], effects["significant"] = int(family.sum()), True

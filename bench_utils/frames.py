@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from .catalog import VARIANTS
 from .environment import identity_digest
 from .errors import BenchError
 from .records import (
@@ -136,6 +137,12 @@ def cell_table(rows: pd.DataFrame) -> pd.DataFrame:
         status = ", ".join(f"{s} {n}" if len(tally) > 1 else s for s, n in tally.items())
         found.append(dict(zip([*KEY, "exhibit"], key, strict=True)) | facts | {"status": status})
     return pd.DataFrame(found)
+
+
+def by_clock(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows timed in the measuring process, and rows timed over HTTP by a client: never to be ranked together."""
+    served = rows["variant"].map(lambda name: name in VARIANTS and VARIANTS[name].served).astype(bool)
+    return rows[~served], rows[served]
 
 
 def failures(receipts: pd.DataFrame) -> pd.DataFrame:

@@ -8,13 +8,14 @@ from pathlib import Path
 
 from .catalog import Model
 
-BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+# q8_0 stores blocks of 32 weights as 34 bytes.
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "q8_0": 34 / 32}
 # A working set below this many times the last cache may be read from it, faster than memory allows.
 RESIDENT = 2.0
 PROBE_BYTES = 256 * 2**20
 
 
-def bytes_read(model: Model, dtype: str, phase: str, prompt_tokens: int, new_tokens: int, batch_size: int = 1) -> int:
+def bytes_read(model: Model, dtype: str, phase: str, prompt_tokens: int, new_tokens: int, batch_size: int = 1) -> float:
     """Least bytes that one call must read: weights once a forward, and the cache once a decode step.
 
     The blocks and the tied head are read; of the embedding tables only gathered rows, which are not counted.
@@ -26,19 +27,23 @@ def bytes_read(model: Model, dtype: str, phase: str, prompt_tokens: int, new_tok
     return BYTES[dtype] * (steps * weights + positions * per_position)
 
 
-def floor_ms(read: int, bandwidth_gbs: float) -> float:
+def floor_ms(read: float, bandwidth_gbs: float) -> float:
     """Milliseconds that reading so many bytes takes at best; bandwidth in 10^9 bytes a second."""
     return read / bandwidth_gbs / 1e6
 
 
 def resident(model: Model, dtype: str, cache_bytes: int | None) -> bool:
-    """Whether the weights may be read from the last cache: then memory is no bound."""
+    """Whether the weights may be read from the last cache: then memory is no bound. Of an unknown cache they may."""
     weights = BYTES[dtype] * (model.block_parameters + model.vocabulary * model.width)
-    return cache_bytes is not None and weights < RESIDENT * cache_bytes
+    return cache_bytes is None or weights < RESIDENT * cache_bytes
 
 
-def last_cache_bytes() -> int | None:
-    """Size of the processor's last cache level (Linux); None where unknown."""
+def last_cache_bytes(device: str) -> int | None:
+    """Size of a device's last cache level: the processor's (Linux) or the GPU's L2; None where unknown."""
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.get_device_properties(device).L2_cache_size
     sizes = []
     with contextlib.suppress(OSError):
         for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):

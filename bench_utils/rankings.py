@@ -6,22 +6,25 @@ import numpy as np
 import pandas as pd
 
 from . import frames, statistics
-from .contrasts import DISQUALIFIED, TIMED, refuse_mixture
+from .contrasts import DISQUALIFIED, refuse_mixture
 from .errors import BenchError
-from .records import UNFINISHED
+from .records import TIMED, UNFINISHED
 
 
 def rank(rows: pd.DataFrame, phase: str) -> pd.DataFrame:
     """Variants by geometric mean latency of a phase, over the models that all of them measured.
 
     ``latency_ms`` is the geometric mean over ``models`` of the rounds' medians; ``left_out`` names models that some
-    variant lacks: a mean over different models would rank the models. Raises BenchError when nothing is common.
+    variant lacks: a mean over different models would rank the models. Raises BenchError when nothing is common, and for rows of
+    several timers.
     """
     refuse_mixture(rows)
     cells = frames.medians(rows[rows["phase"] == phase])
     cells = cells[~cells["exhibit"].astype(bool) & ~cells["status"].isin(DISQUALIFIED)]
     if cells.empty:
         raise BenchError(f"no {phase} was measured in these rows")
+    if cells["timer"].nunique() > 1:
+        raise BenchError(f"{phase} was timed by {cells['timer'].nunique()} timers; rank the rows of one (by_clock)")
     wide = cells.pivot_table(
         index=["model", "dtype", "prompt_tokens", "new_tokens", "batch_size"],
         columns="variant",
