@@ -7,12 +7,14 @@ first loads a checkpoint from the hub (None means the repository's main branch, 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import BenchError, unknown
 
 TORCH_DTYPES = ("float32", "bfloat16", "float16")
+HEAD_SIZE = 64  # of models named by their depth and width, as in GPT-2
 DTYPES = (*TORCH_DTYPES, "q8_0")
 
 
@@ -240,18 +242,29 @@ def variant(name: str) -> Variant:
 
 
 def model(name: str) -> Model:
-    """The model of that name, or one described by a local folder or a hub id (``owner/name``).
+    """The model of that name, or one described by ``gpt2-<layers>x<width>``, a local folder or ``owner/name``.
 
-    A folder's shape is read from its config.json; a hub id's is unknown until it is loaded, and its
-    numbers are zero until then. Raises BenchError with the nearest names.
+    The first is the architecture alone, with heads of HEAD_SIZE, which must divide the width. A folder's shape is read
+    from its config.json; a hub id's is unknown until it is loaded, and its numbers are zero until then. Raises
+    BenchError with the nearest names.
     """
     if name in MODELS:
         return MODELS[name]
+    if grid := re.fullmatch(r"gpt2-(\d+)x(\d+)", name):
+        return _from_grid(name, *map(int, grid.groups()))
     if (folder := Path(name).expanduser()).is_dir():
         return _from_folder(name, folder)
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         return Model(name, name, 0, 0, 0, 0, 0)
     raise unknown("model", name, MODELS)
+
+
+def _from_grid(name: str, layers: int, width: int) -> Model:
+    if not layers or not width or width % HEAD_SIZE:
+        raise BenchError(
+            f"model {name!r}: the width must be a multiple of the head size {HEAD_SIZE}, with a layer or more"
+        )
+    return Model(name, None, layers, width, width // HEAD_SIZE)
 
 
 def _from_folder(name: str, folder: Path) -> Model:

@@ -65,6 +65,7 @@ from bench_utils.statistics.scaling import (
     RankCorrelation,
     TwoPredictorFit,
     loglog_fit,
+    relative_fit,
     spearman,
     two_predictor_fit,
 )
@@ -138,6 +139,7 @@ __all__ = [
     "tost",
     "total_std",
     "two_modes",
+    "relative_fit",
     "two_predictor_fit",
     "wilson",
 ]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import scipy
 from numpy.typing import ArrayLike
 
-from bench_utils.statistics.models import Coefficient, fit
+from bench_utils.statistics.models import Coefficient, LinearFit, fit
 from bench_utils.statistics.summaries import as_matched, as_positive, check_share
 
 
@@ -105,6 +106,36 @@ def two_predictor_fit(x1: ArrayLike, x2: ArrayLike, y: ArrayLike, confidence: fl
         correlation,
         model.n,
         "ordinary least squares on two predictors",
+    )
+
+
+def relative_fit(y: ArrayLike, predictors: Mapping[str, ArrayLike], confidence: float = 0.95) -> LinearFit:
+    """Least squares of relative errors: y on named predictors and an intercept, each point weighted by 1 / y².
+
+    Errors of latencies are in proportion to them; without weights the largest cells alone would decide. R² is that of
+    the weighted data. Raises ValueError for y that is not positive, and as ``fit`` does for a design that cannot be
+    estimated.
+    """
+    values = as_positive(y, "y")
+    columns = {name: as_matched(x, y, (name, "y"), 2)[0] for name, x in predictors.items()}
+    plain = fit(values, columns, confidence=confidence)  # refuses what cannot be estimated
+    from statsmodels.regression.linear_model import WLS
+
+    matrix = np.column_stack([np.ones_like(values), *columns.values()])
+    result = WLS(values, matrix, weights=values**-2.0).fit()
+    bounds = result.conf_int(1 - confidence)
+    found = {
+        name: Coefficient(*map(float, (result.params[i], *bounds[i], result.pvalues[i])))
+        for i, name in enumerate(("intercept", *columns))
+    }
+    return LinearFit(
+        plain.terms,
+        found,
+        float(result.rsquared),
+        float(result.ssr),
+        plain.df_residual,
+        plain.n,
+        "least squares of relative errors",
     )
 
 
