@@ -8,7 +8,9 @@ import torch
 
 # Largest difference of a logit, in standard deviations of the logits. In full precision 1e-6 was seen between
 # engines, in bfloat16 2e-2: tokens may differ there, and are compared in full precision only.
-TOLERANCE = {"float32": 1e-3, "bfloat16": 0.1, "float16": 0.1, "q8_0": 0.5}
+# mixed: weights in full precision, some of the arithmetic in half (llama.cpp's GELU): 3e-3 to 9e-3 was seen. q8_0: 0.4
+# to 1.2 was seen, where a lost cache makes 4 and more.
+TOLERANCE = {"float32": 1e-3, "mixed": 0.03, "bfloat16": 0.1, "float16": 0.1, "q8_0": 2.0}
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,10 @@ class Backend(Protocol):
     def unavailable(variant: Variant, device: str) -> str | None:
         """Why the engine cannot run here, with the command that makes it available; None when it can."""
 
+    @property
+    def arithmetic(self) -> str:
+        """A key of ``equivalence.TOLERANCE``: the dtype, or ``mixed`` where weights of full precision meet less."""
+
     def build(self) -> None:
         """Make what the engine loads, untimed: nothing, or a file exported from the checkpoint."""
 

@@ -33,6 +33,11 @@ class Checkpoint:
         """PyTorch is always there."""
         return None
 
+    @property
+    def arithmetic(self) -> str:
+        """What bounds how near plain PyTorch the engine can come: as its weights are stored."""
+        return self.dtype
+
     def build(self) -> None:
         """Nothing to build: this engine loads the checkpoint as it is."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import transformers
 from transformers import DynamicCache, StaticCache
 
 from .checkpoint import Checkpoint
@@ -113,6 +114,9 @@ class TransformersBackend(Checkpoint):
     def receipt(self) -> dict:
         facts = {
             "engine": "transformers",
+            "version": transformers.__version__,
+            "artifact": "checkpoint",
+            "kv_cache": self.dtype,
             "cache": self.variant.cache,
             "threads": torch.get_num_threads(),
             "attention": self.config._attn_implementation,
