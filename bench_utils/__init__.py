@@ -9,6 +9,9 @@ import importlib
 
 _HOMES = {
     "Study": "study",
+    "measure": "measuring",
+    "Measurement": "measuring",
+    "Explorer": "explore",
     "load": "frames",
     "load_model": "loading",
     "load_tokenizer": "loading",
@@ -44,6 +47,21 @@ _HOMES = {
     "show_facts": "reporting.display",
     "show_code_text": "reporting.display",
     "selftest": "selftest",
+    "scaling": "scaling",
+    "by_clock": "frames",
+    "compare_outputs": "outputs",
+    "engines": "outputs",
+    "client_overhead": "outputs",
+    "operator_table": "outputs",
+    "outputs_in_words": "outputs",
+    "decided_in_words": "wording",
+    "cost_table": "cost",
+    "energy_table": "cost",
+    "assumptions": "cost",
+    "price_of": "cost",
+    "confound_table": "confounds",
+    "confounded": "confounds",
+    "confounds_in_words": "confounds",
     "BenchError": "errors",
 }
 

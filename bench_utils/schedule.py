@@ -7,7 +7,8 @@ import random
 from pydantic import BaseModel
 
 from . import catalog
-from .plan import CellPlan, Preset
+from .cells import CellPlan
+from .plan import Preset
 from .records import Cell
 from .timing import Budget
 
@@ -49,6 +50,7 @@ class Round(BaseModel):
     budget: Budget
     exhibit_budget: Budget
     cell_timeout: float
+    energy: bool = False
     processes: list[ProcessPlan]
 
 
@@ -91,7 +93,9 @@ def _by_process(cells: list[CellPlan]) -> list[list[CellPlan]]:
 
 def _process(number: int, order: int, cells: list[CellPlan], cold: bool = False) -> ProcessPlan:
     model, variant, dtype = cells[0].process
-    name = "-".join([f"r{number}", model.replace("/", "."), variant, dtype, *(["cold"] if cold else [])])
+    name = "-".join(
+        [f"r{number}", model.replace("/", ".").replace("+", "."), variant, dtype, *(["cold"] if cold else [])]
+    )
     return ProcessPlan(
         process=name,
         round=number,

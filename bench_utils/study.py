@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from . import catalog, frames, loading
+from . import catalog, energy, frames, loading
 from . import plan as plans
 from .environment import Device, changed_packages, identity, machine_id, physical_cores, resolve_device
 from .errors import BenchError
@@ -33,20 +33,22 @@ ATTEMPTS = 2  # of a process whose worker died, or that a neighbour spoiled
 class Study:
     """A report's plan on a device: where its rows are, and how to measure what is missing.
 
+    ``report`` is the name of a plan in ``root/notebooks``, or a plan made in memory, which needs no checkout.
     ``run``: ``latest`` (this machine's newest of this plan, continued where it was interrupted, or a new one),
     ``new``, or the id of a run, which is read and never measured. Raises BenchError before anything is measured.
     """
 
     def __init__(
         self,
-        report: str,
+        report: str | plans.Plan,
         device: str = "auto",
         preset: str = "quick",
         run: str = "latest",
         root: Path | str | None = None,
     ) -> None:
-        self.root = Path(root) if root else root_of()
-        self.plan = plans.read(find_plan(self.root, report))
+        made = isinstance(report, plans.Plan)
+        self.root = Path(root) if root else root_or_here() if made else root_of()
+        self.plan = report if made else plans.read(find_plan(self.root, report))
         self.report, self.claims = self.plan.report, self.plan.claims
         self.state = self.root / STATE
         self.frozen = run not in ("latest", "new")
@@ -93,7 +95,7 @@ class Study:
         return None, None
 
     def _measure(self) -> None:
-        with _exclusive():
+        with exclusive():
             if self.folder is None:
                 self._start_run()
             todo = self._todo()
@@ -110,7 +112,6 @@ class Study:
         now = datetime.datetime.now(datetime.UTC)
         run = f"{now:%Y%m%d-%H%M%S}-{self.preset}-{secrets.token_hex(2)}"
         self.folder = self.root / "results" / self.device.slug / self.report / run
-        models = {c.model for c in (*self.limits.measured, *self.limits.shown)}
         self.manifest = Manifest(
             run=run,
             report=self.report,
@@ -120,12 +121,19 @@ class Study:
             machine=machine_id(self.state),
             plan_digest=self.plan.digest(self.preset),
             plan=json.loads(self.plan.preset(self.preset).model_dump_json()),
-            weights=loading.resolve_weights("auto", map(catalog.model, sorted(models))),
+            weights=self._weights(),
             seed=self.plan.seed,
             identity=identity(self.device, self.root),
             started_at=now.isoformat(timespec="seconds"),
         )
         write_manifest(self.folder, self.manifest)
+
+    def _weights(self) -> str:
+        """Where the weights of this run come from; folders need no hub."""
+        models = [
+            catalog.model(name) for name in sorted({c.model for c in (*self.limits.measured, *self.limits.shown)})
+        ]
+        return "local" if all(m.folder for m in models) else loading.resolve_weights("auto", models)
 
     def _todo(self) -> list[ProcessPlan]:
         """Processes to run, each with the number of its next attempt: those without a complete one, in order.
@@ -218,6 +226,7 @@ class Study:
         return Round(
             folder=str(self.folder),
             caches=str(self._caches),
+            artifacts=str(self.state / "artifacts"),
             device=self.device.name,
             weights=self.manifest.weights,
             seed=self.plan.seed,
@@ -225,6 +234,7 @@ class Study:
             budget=self.limits.budget,
             exhibit_budget=self.limits.exhibit_budget,
             cell_timeout=self.limits.cell_timeout,
+            energy=self.limits.energy,
             processes=round_,
         )
 
@@ -233,7 +243,8 @@ class Study:
         if plan.round == 0:
             return self.limits.cold_seconds if catalog.variant(plan.variant).compiled else self.limits.cell_seconds
         share = self.limits.start_seconds / max(1, len({c.process for c in self.limits.measured}))
-        return share + self.limits.cell_seconds * len(plan.cells)
+        joules = energy.PASS_SECONDS * sum(c.phase == "e2e" for c in plan.cells) * self.limits.energy
+        return share + joules + self.limits.cell_seconds * len(plan.cells)
 
     def _finish(self) -> None:
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -246,8 +257,16 @@ def _name(plan: ProcessPlan) -> str:
     return f"round {plan.round}, {plan.model} {plan.variant}" + (" (cold compile)" if plan.cold else "")
 
 
+def root_or_here() -> Path:
+    """The root of the checkout around the working directory; outside of one, the working directory itself."""
+    try:
+        return root_of()
+    except BenchError:
+        return Path.cwd()
+
+
 @contextlib.contextmanager
-def _exclusive() -> Iterator[None]:
+def exclusive() -> Iterator[None]:
     """One measurement at a time on this machine: two would slow each other down."""
     try:
         import fcntl

@@ -8,8 +8,11 @@ import nbformat
 import pytest
 
 from bench_utils import frames, records
+from bench_utils.explore.selection import VIEWS
+from bench_utils.reporting.execute import execute
 from bench_utils.runs import runs
 from bench_utils.study import Study
+from tests.conftest import REPOSITORY
 
 
 def tool(root, *arguments, timeout=300):
@@ -97,6 +100,38 @@ def test_papermill_works_without_our_command_line(measured, tmp_path):
     assert any(
         "bench" in o.metadata for c in nbformat.read(out, 4).cells for o in c.get("outputs", []) if "metadata" in o
     )
+
+
+EXPLORE = REPOSITORY / "notebooks" / "explore.ipynb"
+
+
+def outputs(path):
+    nb = nbformat.read(path, 4)
+    return [o for c in nb.cells for o in c.get("outputs", [])], nb
+
+
+def test_exploring_without_a_front_end_shows_every_committed_run_in_still_pictures(tmp_path):
+    execution = execute(EXPLORE, {"interactive": False}, tmp_path / "out.ipynb", cwd=EXPLORE.parent)
+    assert execution.status == "complete", execution.message
+    shown, _ = outputs(tmp_path / "out.ipynb")
+    said = [o["metadata"]["bench"] for o in shown if "bench" in o.get("metadata", {})]
+    names = [bench["name"] for bench in said if bench["kind"] == "figure"]
+    newest = {(m.report, m.device) for _, m in runs(REPOSITORY)}
+    assert sorted(names) == sorted(f"{view}-{n + 1}" for view in VIEWS[:-1] for n in range(len(newest)))
+    assert all(bench["alt"] and bench["caption"] for bench in said if bench["kind"] == "figure")
+    for report, device in newest:
+        assert any(f"{report} · {device}" in o["data"]["text/plain"] for o in shown if "data" in o)
+
+
+def test_nobody_moves_a_control_under_papermill_whatever_is_asked_for(tmp_path):
+    out = tmp_path / "out.ipynb"
+    command = [sys.executable, "-m", "papermill", str(EXPLORE), str(out), "--cwd", str(EXPLORE.parent)]
+    done = subprocess.run([*command, "-y", "interactive: true"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    shown, nb = outputs(out)
+    kinds = {kind for o in shown for kind in o.get("data", {})}
+    assert "image/png" in kinds and "application/vnd.jupyter.widget-view+json" not in kinds
+    assert "widgets" not in nb.metadata
 
 
 @pytest.mark.parametrize(("arguments", "said"), [

@@ -1,4 +1,4 @@
-"""A notebook is a report: parametrized, short cells, no outputs, no functions, no digit typed in prose."""
+"""A notebook is parametrized, with short cells, no outputs, no functions, no digit typed in prose."""
 
 import ast
 
@@ -38,17 +38,20 @@ class TestEveryNotebook:
                 isinstance(n, ast.FunctionDef | ast.ClassDef | ast.Lambda) for n in ast.walk(ast.parse(cell.source))
             )
 
-
-@pytest.mark.parametrize("path", REPORTS, ids=lambda p: p.stem)
-class TestEveryReport:
     def test_has_one_parameters_cell_of_plain_annotated_literals(self, path):
         tagged = [c for c in cells(path, "code") if "parameters" in c.metadata.get("tags", [])]
         assert len(tagged) == 1
         statements = ast.parse(tagged[0].source).body
-        assert {s.target.id for s in statements} == {"device", "preset", "run"}
+        assert {s.target.id for s in statements} == (
+            {"device", "preset", "run"} if path in REPORTS else {"interactive"}
+        )
         assert all(isinstance(s, ast.AnnAssign) and isinstance(s.value, ast.Constant) for s in statements)
         assert all(line.count("=") == 1 and "#" in line for line in tagged[0].source.splitlines()[1:])
 
     def test_prose_holds_no_digit_that_is_not_bound_to_data(self, path):
         for cell in cells(path, "markdown"):
             assert not unbound_digits(cell.source)
+
+
+def test_every_notebook_but_the_one_for_exploring_is_a_report():
+    assert [path.stem for path in NOTEBOOKS if path not in REPORTS] == ["explore"]
