@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 import sys
 import time
@@ -11,10 +12,10 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from . import backends, catalog, equivalence, parity, physics, receipts
+from . import backends, catalog, energy, equivalence, operators, parity, physics, receipts
+from .cells import CellPlan
 from .environment import Neighbours, clock_mhz, single_thread_score
 from .ledger import Ledger, ReadbackError, status_of
-from .plan import CellPlan
 from .privacy import clean
 from .processes import die_with_parent
 from .records import End, Failure, Journal, Process, Sample, kept
@@ -142,7 +143,8 @@ class Session:
         gc.collect()
         gc.freeze()  # what was loaded stays: each cell's collection then takes no time
         known = catalog.model(plan.model)
-        expected = 0 if known.remote_code else known.parameters  # own code may count parameters its own way
+        # own code counts its own way, and a folder may hold another architecture
+        expected = 0 if known.remote_code or known.folder else known.parameters
         status, reason = receipts.readback(plan.dtype, self.provenance, expected)
         if status != "ok":
             raise ReadbackError(reason)
@@ -179,18 +181,24 @@ class Session:
         done = collect(call, self.clock, budget, ledger.keep)
         others = neighbours.share()
         expected = done.count * backend.expected_calls(cell.phase, cell.new_tokens)
-        receipt = backend.receipt() | {
-            "provenance": self.provenance,
-            "compiled_calls": ledger.compiled_calls,
-            "expected_calls": expected,
-            "tokens": [row[:64] for row in ledger.tokens],
-            "warmup_calls": warm.calls,
-            "compile_ms": warm.compile_ms,
-            "n_eff": done.interval.n_eff,
-            "lag1": done.interval.lag1,
-            "others_cores": others,
-            "involuntary_switches": _involuntary_switches() - switches,
-        }
+        receipt = (
+            {"runs_in": "the measuring process", "arithmetic": backend.arithmetic}
+            | backend.receipt()
+            | {
+                "provenance": self.provenance,
+                "compiled_calls": ledger.compiled_calls,
+                "expected_calls": expected,
+                "tokens": [row[:64] for row in ledger.tokens],
+                "warmup_calls": warm.calls,
+                "compile_ms": warm.compile_ms,
+                "n_eff": done.interval.n_eff,
+                "lag1": done.interval.lag1,
+                "others_cores": others,
+                "involuntary_switches": _involuntary_switches() - switches,
+            }
+        )
+        if cell.exhibit and self.variant.backend == "transformers":
+            receipt["profile"] = operators.profile(call, self.request.device, max(1, cell.new_tokens))
         if (mhz := clock_mhz(self.request.device)) is not None:
             self.clocks.append(mhz)
             receipt["clock_mhz"] = mhz
@@ -203,21 +211,37 @@ class Session:
             receipts.clocks(self.clocks),
             receipts.steadiness(warm.steady) if not cell.exhibit else ("ok", None),
         )
+        if self.request.energy and cell.phase == "e2e" and not cell.exhibit:
+            receipt["energy"] = self._energy(call, done.count)
         self._end(
             cell, status=status, reason=reason, stop_reason=done.stop_reason, count=done.count, steady=warm.steady,
             timer=self.clock.timer, tokens_in=backend.tokens_in(backend.prompt(0)),
             tokens_out=sum(map(len, ledger.tokens)), receipt=receipt | {"equivalence": outputs},
         )  # fmt: skip
 
+    def _energy(self, call: Call, index: int) -> dict:
+        """Energy of more calls of the same kind, after those that count, each with a prompt of its own."""
+        indices = itertools.count(index)
+
+        def run_for(more: energy.More) -> int:
+            tokens = 0
+            while more():
+                timed = self.clock.time(call, next(indices))
+                tokens += sum(map(len, self.backend.tokens(timed.result)))
+            return tokens
+
+        return energy.measure_on(self.request.device, run_for, self.backend.processes())
+
     def _outputs(self, cell: CellPlan, tokens: list[list[int]]) -> tuple[list, dict]:
         """Verdicts and evidence on what the cell computed, against plain PyTorch on the same weights and prompt."""
         prompt, steps = self.backend.prompt(0), cell.new_tokens
         greedy, plain = self.backend.plain(prompt, steps)
-        verdict = equivalence.token_verdict(cell.phase, tokens, self.backend.tokens(greedy), self.plan.dtype)
+        arithmetic = self.backend.arithmetic
+        verdict = equivalence.token_verdict(cell.phase, tokens, self.backend.tokens(greedy), arithmetic)
         own = self.backend.logits(prompt, greedy)
         if own is None:
             return [verdict], {"compared": "tokens"}
-        found = equivalence.compare(own, plain, self.plan.dtype)
+        found = equivalence.compare(own, plain, arithmetic)
         return [equivalence.verdict(found), verdict], found.asdict()
 
     def _startup(self, cell: CellPlan, warm: WarmUp) -> None:

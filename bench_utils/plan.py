@@ -13,136 +13,22 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
+from pydantic import Field, PositiveInt, ValidationError, field_validator, model_validator
 
-from . import catalog
+from . import catalog, energy
+from .cells import CellPlan, Group, Scenario, Strict
 from .errors import BenchError, unknown
+from .prices import Price, Prices
 from .records import Status
 from .timing import Budget
-
-TIMED = (
-    "e2e",
-    "prefill",
-    "decode",
-)  # in the order a process measures them: the first call is a whole request
-MINIMUM_DECODE = 16  # with fewer steps Dynamo's recompile limit of eight may never show
-
-
-class Strict(BaseModel):
-    """Unknown keys are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Scenario(Strict):
-    """Sizes of a request, in tokens and sequences."""
-
-    prompt_tokens: PositiveInt
-    new_tokens: PositiveInt
-    batch_size: PositiveInt = 1
-
-
-class CellPlan(Strict):
-    """One cell to measure."""
-
-    model: str
-    variant: str
-    dtype: str
-    phase: str
-    prompt_tokens: int
-    new_tokens: int
-    batch_size: int
-    exhibit: bool = False
-
-    @property
-    def key(self) -> str:
-        """The cell within its process."""
-        return f"{self.phase}-p{self.prompt_tokens}-n{self.new_tokens}-b{self.batch_size}"
-
-    @property
-    def process(self) -> tuple[str, str, str]:
-        """Cells that share a process: model, variant, dtype."""
-        return (self.model, self.variant, self.dtype)
-
-
-class Group(Strict):
-    """A full cross of models, variants, dtypes, scenarios and phases."""
-
-    models: list[str] = Field(min_length=1)
-    variants: list[str] = Field(min_length=1)
-    dtypes: list[str] = Field(default=["float32"], min_length=1)
-    phases: list[str] = Field(default=list(TIMED), min_length=1)
-    scenarios: list[Scenario] = Field(min_length=1)
-
-    @field_validator("models")
-    @classmethod
-    def _models(cls, names: list[str]) -> list[str]:
-        return [name for name in names if catalog.model(name)]
-
-    @field_validator("variants")
-    @classmethod
-    def _variants(cls, names: list[str]) -> list[str]:
-        return [name for name in names if catalog.variant(name)]
-
-    @field_validator("dtypes")
-    @classmethod
-    def _dtypes(cls, names: list[str]) -> list[str]:
-        return _known("dtype", names, catalog.DTYPES)
-
-    @field_validator("phases")
-    @classmethod
-    def _phases(cls, names: list[str]) -> list[str]:
-        return _known("phase", names, TIMED)
-
-    def cells(self, exhibit: bool) -> list[CellPlan]:
-        """The cells of the group; a prefill has no new tokens, a scenario that differs in nothing else is one."""
-        found: dict[tuple, CellPlan] = {}
-        for model in self.models:
-            for variant in self.variants:
-                for dtype in self.dtypes:
-                    for scenario in self.scenarios:
-                        for phase in sorted(self.phases, key=TIMED.index):
-                            cell = _cell(model, variant, dtype, scenario, phase, exhibit)
-                            found.setdefault((*cell.process, cell.key), cell)
-        return list(found.values())
-
-
-def _cell(model: str, variant: str, dtype: str, scenario: Scenario, phase: str, exhibit: bool) -> CellPlan:
-    new_tokens = 0 if phase == "prefill" else scenario.new_tokens
-    context = catalog.model(model).context
-    if context and scenario.prompt_tokens + scenario.new_tokens > context:
-        raise BenchError(
-            f"scenario {scenario.prompt_tokens} + {scenario.new_tokens} tokens is beyond the context of {model!r} "
-            f"({context}); shorten prompt_tokens or new_tokens"
-        )
-    if scenario.new_tokens < MINIMUM_DECODE:
-        raise BenchError(
-            f"new_tokens = {scenario.new_tokens}: give at least {MINIMUM_DECODE}, or a recompile limit may never show"
-        )
-    return CellPlan(
-        model=model,
-        variant=variant,
-        dtype=dtype,
-        phase=phase,
-        prompt_tokens=scenario.prompt_tokens,
-        new_tokens=new_tokens,
-        batch_size=scenario.batch_size,
-        exhibit=exhibit,
-    )
-
-
-def _known(kind: str, names: list[str], known: tuple[str, ...]) -> list[str]:
-    for name in names:
-        if name not in known:
-            raise unknown(kind, name, known)
-    return names
 
 
 class Preset(Strict):
     """How much of the plan is measured, and how long each cell may take.
 
     ``cell_seconds``, ``cold_seconds`` and ``start_seconds`` are what a cell, the cold compilation of one model and
-    variant, and the start of a round are expected to take on two cores: the plan predicts its own minutes.
+    variant, and the start of a round are expected to take on two cores: the plan predicts its own minutes. With
+    ``energy`` each e2e cell is followed by a pass that meters joules per token, where the device has a meter.
     """
 
     help: str
@@ -151,17 +37,13 @@ class Preset(Strict):
     exhibits: list[Group] = []
     budget: Budget = Budget()
     exhibit_budget: Budget = Budget(
-        warmup_seconds=0.0,
-        warmup_max_seconds=0.0,
-        steady_window=1,
-        min_samples=3,
-        max_samples=3,
-        min_seconds=0.0,
+        warmup_seconds=0.0, warmup_max_seconds=0.0, steady_window=1, min_samples=3, max_samples=3, min_seconds=0.0
     )
     cell_seconds: float = Field(gt=0)
     cold_seconds: float = Field(gt=0)
     start_seconds: float = 6.0
     cell_timeout: float = Field(default=600.0, gt=0)
+    energy: bool = False
 
     @cached_property
     def measured(self) -> list[CellPlan]:
@@ -176,7 +58,8 @@ class Preset(Strict):
     def expected_minutes(self) -> float:
         """The plan's own prediction."""
         compiled = {c.process for c in (*self.measured, *self.shown) if catalog.variant(c.variant).compiled}
-        rounds = self.rounds * (self.start_seconds + len(self.measured) * self.cell_seconds)
+        joules = energy.PASS_SECONDS * sum(c.phase == "e2e" for c in self.measured) * self.energy
+        rounds = self.rounds * (self.start_seconds + len(self.measured) * self.cell_seconds + joules)
         return (rounds + self.start_seconds + len(compiled) * self.cold_seconds) / 60
 
 
@@ -185,12 +68,14 @@ class ClaimPlan(Strict):
 
     Metrics: ``outcome`` (the contrast's outcome is ``expect`` on every model), ``compiled_share`` (compiled calls
     per expected call, ``above`` or ``below`` a threshold), ``ratio`` (latency ratio with its interval), ``latency``
-    (median in milliseconds, ``above`` and ``below``), ``status`` (every cell ended with ``expect_status``).
+    (median in milliseconds, ``above`` and ``below``), ``status`` (every cell ended with ``expect_status``),
+    ``crossover`` (the width at which a layer's weights cost as much as the layer, over the whole grid), ``model_ratio``
+    (latency of the first of two ``models`` over the second's).
     """
 
     id: str
     text: str
-    metric: Literal["outcome", "compiled_share", "ratio", "latency", "status"]
+    metric: Literal["outcome", "compiled_share", "ratio", "latency", "status", "crossover", "model_ratio"]
     variant: str
     phase: Literal["prefill", "decode", "e2e"]
     models: list[str] = []
@@ -206,9 +91,18 @@ class ClaimPlan(Strict):
     def _variant(cls, name: str) -> str:
         return catalog.variant(name).name
 
+    @model_validator(mode="after")
+    def _two_models(self) -> ClaimPlan:
+        if self.metric == "model_ratio" and len(self.models) != 2:
+            raise ValueError("a model_ratio is of two models: give models = [first, second]")
+        return self
+
 
 class Plan(Strict):
-    """A report: its question, presets and claims; without presets it measures nothing and reads published tables."""
+    """A report: its question, presets and claims; without presets it measures nothing and reads published tables.
+
+    ``checkpoint`` is the digest of a local folder's weights: other weights are another run.
+    """
 
     report: str
     title: str
@@ -217,8 +111,10 @@ class Plan(Strict):
     baseline: str = "eager"
     control: str = "eager-again"
     seed: int = 0
+    checkpoint: str | None = None
     presets: dict[str, Preset] = {}
     claims: list[ClaimPlan] = []
+    prices: Prices = {}
 
     def preset(self, name: str) -> Preset:
         """The preset of that name; BenchError with the nearest names."""
@@ -233,6 +129,7 @@ class Plan(Strict):
         content = self.model_dump(include={"report", "baseline", "control", "seed"}, mode="json")
         content["preset"] = self.preset(preset).model_dump(mode="json", exclude_defaults=True)
         content["claims"] = [claim.model_dump(exclude_defaults=True) for claim in self.claims]
+        content |= {"checkpoint": self.checkpoint} if self.checkpoint else {}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -249,7 +146,7 @@ def read(path: Path) -> Plan:
         for name, preset in plan.presets.items():
             _refuse_duplicates(name, preset)
     except ValidationError as error:
-        raise BenchError(f"plan {path.name}: {_first_problem(error)}") from error
+        raise BenchError(f"plan {path.name}: {first_problem(error)}") from error
     except BenchError as error:
         raise BenchError(f"plan {path.name}: {error}") from error
     return plan
@@ -269,7 +166,7 @@ def _refuse_duplicates(name: str, preset: Preset) -> None:
 _TYPOS = ("extra_forbidden", "unexpected_keyword_argument")
 
 
-def _first_problem(error: ValidationError) -> str:
+def first_problem(error: ValidationError) -> str:
     """The first problem, with the path to the wrong element and, for an unknown key, the nearest known ones."""
     problems = error.errors()
     problem = next((p for p in problems if p["type"] in _TYPOS), problems[0])
@@ -277,12 +174,16 @@ def _first_problem(error: ValidationError) -> str:
     if problem["type"] in _TYPOS:
         *path, key = problem["loc"]
         return str(unknown(f"key {'.'.join(map(str, path)) or 'plan'}:", str(key), _fields_at(path)))
+    if problem["type"] == "value_error":  # one of our own sentences
+        return f"{where}: {problem['ctx']['error']}".removeprefix(": ")
     got = "" if problem["type"] == "missing" else f" (got {problem['input']!r})"
     return f"{where}: {problem['msg']}{got}"
 
 
 def _fields_at(path: list) -> list[str]:
     levels = {0: Plan, 2: Preset, 4: Group, 6: Scenario}
+    if path and path[0] == "prices":
+        return list(Price.model_fields)
     if path and path[0] == "claims":
         return list(ClaimPlan.model_fields)
     if path and path[-1] in ("budget", "exhibit_budget"):

@@ -28,12 +28,7 @@ class Failure(NamedTuple):
     waits: str | None = None
 
 
-SERVERS, QUANTISED, COST, CONCURRENCY = (
-    "servers",
-    "quantised engines and exported artifacts",
-    "cost and energy",
-    "concurrency",
-)
+SERVERS, CONCURRENCY = "servers", "concurrency"
 
 FAILURES = {
     "B01": Failure(
@@ -75,7 +70,6 @@ FAILURES = {
     "B10": Failure(
         "artifacts of a toy network, uncalibrated or without a head, were filed under the model",
         "an artifact names the digest of its weights and passes an output check",
-        waits=QUANTISED,
     ),
     "B11": Failure(
         "two calls in a row were reported as two at once, with twice the throughput",
@@ -97,12 +91,10 @@ FAILURES = {
     "B15": Failure(
         "an assumed price was presented as that of a cloud machine",
         "a price needs its source and date; assumptions are shown as such",
-        waits=COST,
     ),
     "B16": Failure(
         "power was sampled far too rarely, and by different meters in one table",
         "energy from a counter or from long regions, idle recorded, the meter named",
-        waits=COST,
     ),
     "B17": Failure(
         "one engine stopped early, the other was forced to the end; the ratio was published as speed",
@@ -190,7 +182,7 @@ FAILURES = {
     ),
     "B38": Failure(
         "a difference of precision was told as one of engines; the dtype column was copied between arms",
-        "each arm's dtype is read back, and only equal dtypes are paired",
+        "each arm's dtype is read back, and only equal dtypes are paired; the confound table shows what else varies",
     ),
     "B39": Failure(
         "graphs were asked for, none ran, and the arm stayed within a percent of eager",
@@ -210,7 +202,7 @@ FAILURES = {
     ),
     "B43": Failure(
         "arms ran on different hosts, one in a container",
-        "every row names its machine; mixtures are refused unless named",
+        "every row names its machine; mixtures are refused unless named; machine and driver are in the confound table",
     ),
     "B44": Failure(
         "the fingerprint lacked driver, clocks, temperature and library versions",

@@ -13,8 +13,9 @@ import pytest
 
 from bench_utils import catalog, child, frames, gates, records
 from bench_utils.backends import checkpoint
-from bench_utils.plan import TIMED, CellPlan, Group, Preset
-from bench_utils.records import End, Journal, Manifest, Process, Sample
+from bench_utils.cells import CellPlan, Group
+from bench_utils.plan import Preset
+from bench_utils.records import TIMED, End, Journal, Manifest, Process, Sample
 from bench_utils.schedule import ProcessPlan, Round, schedule
 from bench_utils.timing import Budget, Call, Clock, Timed
 

@@ -82,7 +82,7 @@ def test_no_sample_is_taken_while_something_still_compiles():
     ("[presets.smoke]\nmax_tokens = 64", "max_tokens"),
     ("[presets.smoke]\ntop_p = 0.9", "top_p"),
 ])  # fmt: skip
-@guards("B07", without={"bench_utils.plan.Strict": LET_PASS})
+@guards("B07", without={"bench_utils.cells.Strict": LET_PASS})
 def test_a_setting_that_nothing_reads_is_refused(tmp_path, line, key):
     (tmp_path / "mini.toml").write_text(MINI_PLAN.replace("[presets.smoke]", line))
     with pytest.raises(BenchError, match=f"unknown key presets.smoke: '{key}'"):
@@ -102,7 +102,7 @@ def install_another_torch(monkeypatch):
 )
 def test_packages_that_changed_during_a_run_stop_it(mini, monkeypatch):
     monkeypatch.setattr(study.loading, "resolve_weights", lambda *_: "architecture")
-    monkeypatch.setattr(study, "_exclusive", lambda: pytest.MonkeyPatch.context())
+    monkeypatch.setattr(study, "exclusive", lambda: pytest.MonkeyPatch.context())
     monkeypatch.setattr(Study, "_todo", lambda self: [])
     made = Study("mini", device="cpu", preset="smoke", root=mini)
     monkeypatch.setattr(Study, "_measure_rounds", lambda self, bar: install_another_torch(monkeypatch))

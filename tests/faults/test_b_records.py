@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pynvml
 import pytest
 
-from bench_utils import contrasts, environment, facts, frames, plan, rankings, receipts, records
+from bench_utils import cells, contrasts, environment, facts, frames, plan, rankings, receipts, records
 from bench_utils.errors import BenchError
 from bench_utils.records import Cell, Journal, Process, Sample
 from bench_utils.reporting import prose
@@ -80,10 +80,10 @@ def test_a_cell_declared_twice_is_refused(tmp_path):
 
 
 def keyed_by_length(model, variant, dtype, scenario, phase, exhibit):
-    return plan.CellPlan(model=model, variant=variant, dtype=dtype, phase=phase, exhibit=exhibit, **scenario.__dict__)
+    return cells.CellPlan(model=model, variant=variant, dtype=dtype, phase=phase, exhibit=exhibit, **scenario.__dict__)
 
 
-@guards("B34", where="bench_utils.plan.Group.cells", without={"bench_utils.plan._cell": keyed_by_length})
+@guards("B34", where="bench_utils.cells.Group.cells", without={"bench_utils.cells._cell": keyed_by_length})
 def test_a_prefill_is_one_cell_whatever_is_decoded_after_it():
     cells = make_preset(["tiny-gpt2"], ["eager"], 1, new_tokens=(16, 64)).measured
     assert [(c.new_tokens, c.key) for c in cells if c.phase == "prefill"] == [(0, "prefill-p16-n0-b1")]

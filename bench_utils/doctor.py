@@ -1,0 +1,208 @@
+"""What this machine can measure: a line a check, each with its reason and its remedy, in a few seconds."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import platform
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+
+import psutil
+
+from . import backends, catalog, energy, study
+from .environment import (
+    Device,
+    Neighbours,
+    clock_mhz,
+    devices,
+    identity,
+    nvml_names,
+    resolve_device,
+    single_thread_score,
+    versions,
+)
+from .errors import BenchError
+from .formatting import UNKNOWN, significant
+from .loading import resolve_weights
+from .privacy import clean
+from .receipts import exclusivity
+
+NEIGHBOUR_SECONDS = 0.5
+LEAST_DISK_GIB = 1.0
+LEAST_PYTHON = (3, 11)
+ABSENT = "not installed"
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line: what was looked at, whether it is as it should be, and what was found or what to do.
+
+    ``make run`` cannot do its work while one that is ``needed`` is not ``ok``. What is said can be shown to anybody.
+    """
+
+    topic: str
+    name: str
+    ok: bool
+    said: str
+    needed: bool = False
+
+
+def examine(device: str = "auto") -> list[Check]:
+    """Look at software, machine, tools, and at every variant on a device; BenchError when the device is not there.
+
+    Nothing is measured or installed; the hub is asked once, for three seconds at most. Without the packages that the
+    project needs there is nothing but the software to look at.
+    """
+    software = list(_software())
+    if exit_code(software):
+        return software
+    target = resolve_device(device)
+    found = [*software, *_machine(target), *_tools(), *_variants(target)]
+    return [replace(check, said=clean(check.said)) for check in found]
+
+
+def exit_code(checks: list[Check]) -> int:
+    """0 when nothing that ``make run`` needs is missing, else 1."""
+    return int(any(check.needed and not check.ok for check in checks))
+
+
+def render(checks: list[Check]) -> str:
+    """The checks as aligned text, ``ok`` or ``--`` before each, and a last line that says whether all is there."""
+    width = max(len(check.name) for check in checks)
+    lines = []
+    for topic, group in groupby(checks, lambda check: check.topic):
+        lines += ["", topic]
+        lines += [f"  {'ok' if c.ok else '--'}  {c.name:{width}}  {c.said}".rstrip() for c in group]
+    missing = ", ".join(check.name for check in checks if check.needed and not check.ok)
+    return "\n".join([*lines[1:], "", f"not ready: {missing}" if missing else "ready: make run has what it needs"])
+
+
+def _software() -> Iterator[Check]:
+    topic, found = "software", versions()
+    python = tuple(map(int, platform.python_version_tuple()[:2]))
+    yield Check(topic, "Python", python >= LEAST_PYTHON, platform.python_version(), needed=True)
+    missing = _missing_packages()
+    said = f"missing: {', '.join(missing)}; make setup" if missing else "all that the project asks for"
+    yield Check(topic, "packages", not missing, said, needed=True)
+    yield Check(topic, "torch", bool(found["torch"]), f"{found['torch']}, {_build()}" if found["torch"] else ABSENT)
+    yield Check(topic, "transformers", bool(found["transformers"]), found["transformers"] or ABSENT)
+    triton = found["triton"] or f"{ABSENT}; compiling for a GPU needs it, and it comes with torch for CUDA"
+    yield Check(topic, "triton", bool(found["triton"]), triton)
+
+
+def _missing_packages() -> list[str]:
+    """Packages of the project's own list, extras apart, that are not installed; the project itself where it is not."""
+    try:
+        lines = importlib.metadata.requires("bench-utils") or []
+    except importlib.metadata.PackageNotFoundError:
+        return ["bench-utils"]
+    wanted = [re.match(r"[\w.-]+", line)[0] for line in lines if "extra ==" not in line]
+    return [name for name in wanted if not _installed(name)]
+
+
+def _installed(package: str) -> bool:
+    try:
+        return bool(importlib.metadata.version(package))
+    except importlib.metadata.PackageNotFoundError:
+        return False
+
+
+def _build() -> str:
+    import torch
+
+    return f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built for CPU"
+
+
+def _machine(target: Device) -> Iterator[Check]:
+    topic, known = "machine", identity(target, study.root_or_here())
+    for device in devices():
+        yield Check(topic, device.name, True, device.slug + (" (examined)" if device == target else ""))
+    if nvml_names() and not any(device.kind == "cuda" for device in devices()):
+        yield Check(topic, "GPU", False, "there, but torch is built for CPU; install torch for CUDA (pytorch.org)")
+    if driver := known.get("driver"):
+        yield Check(topic, "GPU driver", True, f"{driver}, up to CUDA {known['driver_cuda']}")
+    threads, score = psutil.cpu_count(), single_thread_score()
+    said = f"{known['cpu']}, {known['cores']} cores, {threads} threads, {significant(score)} thousand loops a second"
+    yield Check(topic, "processor", True, said)
+    yield _clock(topic, target.name, known)
+    memory = psutil.virtual_memory()
+    yield Check(topic, "memory", True, f"{_gib(memory.available)} of {_gib(memory.total)} GiB free")
+    free = shutil.disk_usage(Path.cwd()).free
+    yield Check(topic, "disk", free >= LEAST_DISK_GIB * 2**30, f"{_gib(free)} GiB free here", needed=True)
+    yield _alone(topic)
+    yield _lock(topic)
+    meter, reason = energy.find(target.name)
+    yield Check(topic, "energy meter", meter is not None, meter.name if meter else reason)
+
+
+def _clock(topic: str, device: str, known: dict) -> Check:
+    """Who governs the processor's clock, and what the examined device's clock is now."""
+    governor, boost, mhz = known["governor"], known["boost"], clock_mhz(device)
+    now = f"{device} at {mhz:.0f} MHz now" if mhz else f"the clock of {device} is not shown"
+    said = f"governor {governor or UNKNOWN}, boost {boost or UNKNOWN}, {now}"
+    steady = governor == "performance"
+    remedy = "" if steady or not governor else "; steadier with: cpupower frequency-set -g performance"
+    return Check(topic, "clock", steady, said + remedy)
+
+
+def _alone(topic: str) -> Check:
+    neighbours = Neighbours()
+    time.sleep(NEIGHBOUR_SECONDS)
+    share = neighbours.share()
+    spoiled = exclusivity(share)[1]
+    said = "unknown: this system does not say" if share is None else f"other processes use {share:.2f} of a core"
+    return Check(topic, "neighbours", spoiled is None and share is not None, spoiled or said)
+
+
+def _lock(topic: str) -> Check:
+    try:
+        with study.exclusive():
+            return Check(topic, "measurements", True, "none runs on this machine")
+    except BenchError as error:
+        return Check(topic, "measurements", False, str(error))
+
+
+def _tools() -> Iterator[Check]:
+    topic = "tools"
+    reached = resolve_weights("auto", [m for m in catalog.MODELS.values() if m.repository]) == "hub"
+    alone = "neither reached nor cached: architectures with seeded weights are measured, and pages say so"
+    yield Check(topic, "hub", reached, "reached, or its checkpoints are cached" if reached else alone)
+    yield _compiler(topic)
+    for name, needed, use in (("papermill", True, "executes reports"), ("jupyterlab", False, "make lab")):
+        there = importlib.util.find_spec(name) is not None
+        yield Check(topic, name, there, use if there else f"{ABSENT}; pip install {name}", needed)
+    browser = any(map(shutil.which, CHROMIUM))
+    use = "tests of the pages" if browser else "not found; tests of the pages alone need it: apt-get install chromium"
+    yield Check(topic, "chromium", browser, use)
+
+
+def _compiler(topic: str) -> Check:
+    """The compiler that Inductor would take: it makes C++ on a CPU, and launchers of kernels on a GPU."""
+    from torch._inductor.cpp_builder import get_cpp_compiler
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    try:
+        get_cpp_compiler()
+    except InvalidCxxCompiler:
+        return Check(topic, "C++ compiler", False, "not found, so nothing compiles; apt-get install g++", needed=True)
+    return Check(topic, "C++ compiler", True, "torch.compile finds one", needed=True)
+
+
+def _variants(target: Device) -> Iterator[Check]:
+    """Every variant on a device but those that the tool tests itself with."""
+    for variant in catalog.VARIANTS.values():
+        if variant.backend != "planted":
+            reason = backends.unavailable(variant, target.name)
+            needed = variant.name == "eager"
+            yield Check(f"variants on {target.name}", variant.name, reason is None, reason or variant.help, needed)
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.0f}"

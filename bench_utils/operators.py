@@ -1,0 +1,46 @@
+"""Where the time of one call goes: operators and kernel launches, from a profiled call that is never timed."""
+
+from __future__ import annotations
+
+import time
+
+from .timing import Call
+
+LAUNCHES = ("cudaLaunchKernel", "cuLaunchKernel", "cudaLaunchKernelExC", "cuLaunchKernelEx", "cudaGraphLaunch")
+
+
+def profile(call: Call, device: str, steps: int) -> dict:
+    """Operator calls and time inside them of one call of ``steps`` forwards, per forward.
+
+    ``operators``: calls of PyTorch's operators from outside another; ``kernel_share``: time inside the innermost ones
+    (on CUDA: of kernels on the device) over the wall time of the profiled call, which the profiler itself lengthens; on
+    CUDA ``launches`` and ``kernel_ms`` as well.
+    """
+    from torch.profiler import ProfilerActivity
+    from torch.profiler import profile as profiler
+
+    cuda = device.startswith("cuda")
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]
+    call.run(call.prepare(0))
+    argument = call.prepare(1)
+    with profiler(activities=activities) as profiled:
+        start = time.perf_counter()
+        call.run(argument)
+        if cuda:
+            import torch
+
+            torch.cuda.synchronize(device)
+        wall_us = 1e6 * (time.perf_counter() - start)
+    events = profiled.events()
+    aten = [e for e in events if e.name.startswith("aten::")]
+    outer = [e for e in aten if e.cpu_parent is None or not e.cpu_parent.name.startswith("aten::")]
+    found = {"operators": round(len(outer) / steps, 1)}
+    if cuda:
+        kernel_us = sum(e.self_device_time_total for e in events)
+        launches = sum(e.name in LAUNCHES for e in events)
+        found |= {"launches": round(launches / steps, 1), "kernel_ms": round(kernel_us / steps / 1e3, 6)}
+    else:
+        kernel_us = sum(
+            e.self_cpu_time_total for e in aten if not any(c.name.startswith("aten::") for c in e.cpu_children)
+        )
+    return found | {"kernel_share": round(min(1.0, kernel_us / wall_us), 4)}

@@ -1,0 +1,144 @@
+"""What a machine can measure is a line a check; what is missing says how to get it, and nothing private is shown."""
+
+import importlib.machinery
+import importlib.metadata
+import sys
+import tempfile
+import types
+
+import pytest
+import torch._inductor.config
+
+from bench_utils import backends, catalog, doctor, privacy, study
+from bench_utils.errors import BenchError
+
+VOLATILE = ("processor", "clock", "memory", "disk", "neighbours")
+
+
+@pytest.fixture(autouse=True)
+def _own_lock(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+
+def line(name, device="cpu"):
+    found = [check for check in doctor.examine(device) if check.name == name]
+    assert len(found) == 1
+    return found[0]
+
+
+def lasting(checks):
+    """The text without the lines that change from moment to moment."""
+    return doctor.render([check for check in checks if check.name not in VOLATILE]).splitlines()
+
+
+def test_every_line_is_marked_and_aligned_and_the_last_says_whether_all_is_there():
+    checks = doctor.examine("cpu")
+    lines = doctor.render(checks).splitlines()
+    marked = [text for text in lines if text.startswith("  ")]
+    assert len(marked) == len(checks)
+    assert all(text.startswith(("  ok  ", "  --  ")) for text in marked)
+    assert len({text.index(check.said) for text, check in zip(marked, checks, strict=True)}) == 1
+    assert {"software", "machine", "tools", "variants on cpu"} <= set(lines)
+    assert lines[-1] == "ready: make run has what it needs"
+    assert doctor.exit_code(checks) == 0
+
+
+def test_every_variant_but_the_planted_has_a_line_with_its_reason():
+    found = {check.name: check for check in doctor.examine("cpu") if check.topic == "variants on cpu"}
+    assert set(found) == {v.name for v in catalog.VARIANTS.values() if v.backend != "planted"}
+    for name, check in found.items():
+        reason = backends.unavailable(catalog.variant(name), "cpu")
+        assert (check.ok, check.said) == (reason is None, reason or catalog.variant(name).help)
+    assert "needs a CUDA device" in found["compile-reduce-overhead"].said
+
+
+def installed(name):
+    """Stands in for a package: it can be found, and nothing in it is called."""
+    module = types.ModuleType(name)
+    module.__spec__ = importlib.machinery.ModuleSpec(name, None)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("needed", "package", "engines"),
+    [
+        (("onnx", "onnxscript", "onnxruntime"), "onnxruntime", ["onnxruntime"]),
+        (("gguf", "xllamacpp"), "xllamacpp", ["llama_cpp", "llama_server"]),
+    ],
+)
+def test_taking_an_engine_s_package_away_changes_the_lines_of_its_variants_alone(monkeypatch, needed, package, engines):
+    for name in needed:
+        monkeypatch.setitem(sys.modules, name, installed(name))
+    before = lasting(doctor.examine("cpu"))
+    monkeypatch.setitem(sys.modules, package, None)  # as the import system marks what cannot be imported
+    after = lasting(doctor.examine("cpu"))
+    changed = [(old, new) for old, new in zip(before, after, strict=True) if old != new]
+    variants = [v.name for v in catalog.VARIANTS.values() if v.backend in engines and v.requires != "cuda"]
+    assert [new.split()[:2] for _, new in changed] == [["--", name] for name in variants]
+    assert all(old.split()[0] == "ok" for old, _ in changed)
+    assert all(f"needs {package}, not installed here; pip install" in new for _, new in changed)
+
+
+def test_what_is_shown_can_be_shared():
+    assert privacy.check(doctor.render(doctor.examine("cpu"))) == []
+
+
+def test_a_device_that_is_not_there_is_an_error():
+    with pytest.raises(BenchError, match="device 'cuda:7' is not on this machine"):
+        doctor.examine("cuda:7")
+
+
+def test_a_missing_package_leaves_only_the_software_and_exit_code_1(monkeypatch):
+    version = importlib.metadata.version
+
+    def without_papermill(name):
+        if name == "papermill":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", without_papermill)
+    checks = doctor.examine("cpu")
+    assert doctor.exit_code(checks) == 1
+    lines = doctor.render(checks).splitlines()
+    assert any("packages" in text and text.endswith("missing: papermill; make setup") for text in lines)
+    assert lines[-1] == "not ready: packages"
+    assert {check.topic for check in checks} == {"software"}
+
+
+def test_without_a_compiler_make_run_is_not_ready():
+    with torch._inductor.config.patch({"cpp.cxx": ("no-such-compiler",)}):
+        checks = doctor.examine("cpu")
+    assert doctor.exit_code(checks) == 1
+    assert doctor.render(checks).splitlines()[-1] == "not ready: C++ compiler"
+
+
+def test_a_measurement_that_runs_is_seen_and_its_lock_left_alone():
+    assert line("measurements").ok
+    with study.exclusive():
+        check = line("measurements")
+        assert (check.ok, check.said) == (False, "another measurement runs on this machine; wait for it to end")
+    with study.exclusive():
+        pass
+
+
+def test_a_busy_neighbour_is_shown(monkeypatch):
+    monkeypatch.setattr(doctor.Neighbours, "share", lambda self: 0.8)
+    check = line("neighbours")
+    assert not check.ok
+    assert check.said.startswith("other processes used 0.80 of a core")
+
+
+def test_a_gpu_that_torch_cannot_use_is_named(monkeypatch):
+    monkeypatch.setattr(doctor, "nvml_names", lambda: ["NVIDIA H200"])
+    monkeypatch.setattr(doctor, "devices", lambda: [doctor.Device("cpu", "cpu-test-1c")])
+    check = line("GPU")
+    assert not check.ok
+    assert "torch is built for CPU" in check.said
+
+
+def test_a_hub_out_of_reach_is_said_and_does_not_stop_a_run(monkeypatch):
+    monkeypatch.setattr(doctor, "resolve_weights", lambda weights, models: "architecture")
+    checks = doctor.examine("cpu")
+    hub = next(check for check in checks if check.name == "hub")
+    assert (hub.ok, doctor.exit_code(checks)) == (False, 0)
+    assert hub.said.startswith("neither reached nor cached")
