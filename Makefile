@@ -7,7 +7,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab run render site test test-services check clean
+.PHONY: help setup lab run render site verify test test-services check clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -20,14 +20,16 @@ $(READY): requirements.lock pyproject.toml
 	touch $@
 
 setup: $(READY) ## make the environment .venv
-lab: $(READY) ## open JupyterLab on the notebooks
-	$(BIN)/jupyter lab notebooks
+lab: $(READY) ## open JupyterLab on the notebooks, to explore every run
+	$(BIN)/jupyter lab notebooks/explore.ipynb
 run: $(READY) ## measure REPORT on DEVICE with PRESET, execute and render it
 	$(BIN)/bench-utils run $(REPORT) --device $(DEVICE) --preset $(PRESET)
 render: $(READY) ## render committed runs again, measuring nothing
 	$(BIN)/bench-utils render
-site: $(READY) ## write the index of all pages
-	$(BIN)/bench-utils site
+site: render ## render committed runs and write public/, ready to be served
+	$(BIN)/bench-utils site --into public
+verify: $(READY) ## render everything published again, and compare it byte by byte
+	$(BIN)/bench-utils verify
 test: $(READY) ## unit, fault, notebook and browser tests
 	$(BIN)/pytest
 test-services: $(READY) ## tests that start real servers
@@ -36,5 +38,5 @@ check: $(READY) ## lint, and the three lists of packages against each other
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pytest tests/unit/test_packaging.py
-clean: ## remove the environment, caches and executed notebooks
-	rm -rf .venv .bench/caches .bench/executed build *.egg-info
+clean: ## remove the environment, caches, executed notebooks and public/
+	rm -rf .venv .bench/caches .bench/executed build public *.egg-info

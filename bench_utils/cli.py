@@ -1,11 +1,13 @@
-"""The command line: ``bench-utils run | measure | render | site``; ``python -m bench_utils`` is the same."""
+"""The command line: ``bench-utils run | measure | render | compare | site | verify | selftest``, also as
+``python -m bench_utils``."""
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,8 +15,12 @@ from . import plan as plans
 from .environment import distinct_devices, resolve_device
 from .errors import BenchError
 from .project import all_reports, find_plan, root_of
+from .records import PROCESSES
 from .runs import runs
 from .study import Study
+
+if TYPE_CHECKING:
+    from .reporting.pipeline import Rendered
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Honest inference benchmarks of small language models."
@@ -32,10 +38,14 @@ RunOption = Annotated[str, typer.Option("--run", help="latest (continue or reuse
 def run(
     reports: Reports, device: DeviceOption = "auto", preset: PresetOption = "quick", run: RunOption = "latest"
 ) -> None:
-    """Measure what is missing, execute the notebooks, render figures, pages and the index."""
+    """Measure what is missing, execute the notebooks, render figures, pages and the index.
+
+    What stops while it is measured gets a page that says so, unless there is one of a complete run.
+    """
     root = root_of()
     measured, tables = _split(root, reports)
-    _render(root, map(_measure, _studies(measured, device, preset, run)), tables)
+    codes = [_run(study)[0] for study in _studies(measured, device, preset, run)]
+    _finish(root, codes + [_tables(root, report) for report in tables])
 
 
 @app.command()
@@ -54,7 +64,8 @@ def render(reports: Annotated[list[str] | None, typer.Argument(metavar="[REPORT.
 
     root = root_of()
     measured, tables = _split(root, reports or all_reports(root))
-    _render(root, pipeline.pages(root, set(measured)), tables)
+    codes = [_page(study)[0] for study in pipeline.pages(root, set(measured))]
+    _finish(root, codes + [_tables(root, report) for report in tables])
 
 
 @app.command()
@@ -63,36 +74,60 @@ def selftest(device: DeviceOption = "auto", run: RunOption = "new") -> None:
 
     Exit 1 when an expectation is refuted; one that this machine is too noisy to decide is said, and is no failure.
     """
-    from .reporting import pipeline
-
-    for study in _studies(["selftest"], device, "quick", run):
-        _measure(study)
-        published = pipeline.render(study)
-        verdicts = pipeline.claims(published)
-        for claim in verdicts:
-            typer.echo(f"{claim['verdict']:>13}  {claim['text']}  ({claim['reason']})")
-        _say(study.root, study.report, study.device.slug, published)
-        if published.exit_code or any(claim["verdict"] in ("refuted", "not measured") for claim in verdicts):
-            raise typer.Exit(1)
+    root = root_of()
+    _finish(root, [_judged(study) for study in _studies(["selftest"], device, "quick", run)])
 
 
 @app.command()
-def site() -> None:
-    """Write the index of all pages."""
-    from .reporting import pipeline
+def compare(
+    report: Annotated[str, typer.Argument(help="A report by name, such as TR126.")],
+    devices: Annotated[list[str] | None, typer.Argument(metavar="[DEVICE...]", help="All of them if none.")] = None,
+) -> None:
+    """Write the page that sets a report's devices side by side."""
+    from .reporting.compare import build
 
     root = root_of()
-    typer.echo(f"index: {pipeline.index(root).relative_to(root)}")
+    name = plans.read(find_plan(root, report)).report
+    page = build(root, name, devices or None)
+    if page is None:
+        raise BenchError(f"{name} has complete runs on fewer than two devices; measure it on another one first")
+    typer.echo(f"{name}: {page.relative_to(root)}")
 
 
-def _render(root: Path, studies: Iterable[Study], tables: list[str]) -> None:
-    """Pages of measured studies, then of published tables, then the index; exit with the first failure's code."""
-    from .reporting import pipeline
+@app.command()
+def doctor(device: DeviceOption = "auto", as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+    """Say what this machine can measure, and what each missing variant needs."""
+    from . import doctor as examining
 
-    codes = [_say(root, study.report, study.device.slug, pipeline.render(study)) for study in studies]
-    codes += [_say(root, r, pipeline.PUBLISHED, pipeline.render_published(root, r)) for r in tables]
-    typer.echo(f"index: {pipeline.index(root).relative_to(root)}")
-    raise typer.Exit(next(filter(None, codes), 0))
+    checks = examining.examine(device)
+    typer.echo(json.dumps([asdict(c) for c in checks], indent=1) if as_json else examining.render(checks))
+    raise typer.Exit(examining.exit_code(checks))
+
+
+@app.command()
+def site(
+    into: Annotated[Path | None, typer.Option("--into", help="Copy the site into this folder, to be served.")] = None,
+) -> None:
+    """Write comparison pages and the index; copy them, and what they lead to, into a folder."""
+    from .reporting.bundle import bundle
+
+    root = root_of()
+    _finish(root, [])
+    if into is not None:
+        typer.echo(f"site: {bundle(root, into).parent}")
+
+
+@app.command()
+def verify() -> None:
+    """Render everything published again, twice and apart, and compare it byte by byte; exit 1 when a file differs."""
+    from .reporting import verify as verifying
+
+    files, complaints = verifying.verify(root_of())
+    for complaint in complaints:
+        typer.echo(complaint)
+    if complaints:
+        raise typer.Exit(1)
+    typer.echo(f"{files} files are what their records give")
 
 
 def _split(root: Path, reports: list[str]) -> tuple[list[str], list[str]]:
@@ -101,19 +136,13 @@ def _split(root: Path, reports: list[str]) -> tuple[list[str], list[str]]:
     return [p.report for p in found if p.presets], [p.report for p in found if not p.presets]
 
 
-def _say(root: Path, report: str, device: str, page) -> int:
-    """Where a page is and how its notebook ended."""
-    typer.echo(f"{report} on {device}: {page.status}, {page.html.relative_to(root)}")
-    return page.exit_code
-
-
 def _studies(reports: list[str], device: str, preset: str, run: str) -> list[Study]:
     """Every study asked for, all checked before the first is measured."""
     names = [d.name for d in distinct_devices()] if device == "all" else [resolve_device(device).name]
     return [Study(report, name, preset, run) for report in reports for name in names]
 
 
-def _measure(study: Study) -> Study:
+def _measure(study: Study) -> None:
     """Measure what is missing, and say which run it is."""
     found = "complete" if study.complete else "continued" if study.manifest else "new"
     if not study.complete:
@@ -122,7 +151,75 @@ def _measure(study: Study) -> Study:
     study.measure()
     others = sum(1 for _, m in runs(study.root, study.report) if m.device == study.device.slug) - 1
     typer.echo(f"{study.report}: run {study.manifest.run} ({found}; {others} other runs of {study.device.slug})")
-    return study
+
+
+def _run(study: Study) -> tuple[int, Rendered | None]:
+    """Measure and render a study: the exit code of what failed first, and its page, None where there is none."""
+    before = _written(study)
+    try:
+        _measure(study)
+    except BenchError as error:
+        _complain(error)
+        return 2, _page(study)[1] if _written(study) != before else None
+    return _page(study)
+
+
+def _written(study: Study) -> int | None:
+    """Bytes in the journal of a study's run; None before there is a run."""
+    if study.folder is None:
+        return None
+    journal = study.folder / PROCESSES
+    return journal.stat().st_size if journal.exists() else 0
+
+
+def _page(study: Study) -> tuple[int, Rendered | None]:
+    """Render a study: exit code and page, which is None where one of a complete run stays."""
+    from .reporting import pipeline
+
+    if not pipeline.may_show(study):
+        kept = f"reports/{study.device.slug}/{study.report}.html"
+        typer.echo(f"{study.report}: run {study.manifest.run} stopped, so {kept} stays that of a complete run")
+        return 0, None
+    page = pipeline.render(study)
+    return _say(study.root, study.report, study.device.slug, page), page
+
+
+def _tables(root: Path, report: str) -> int:
+    """Render a report about published tables."""
+    from .reporting import pipeline
+
+    return _say(root, report, pipeline.PUBLISHED, pipeline.render_published(root, report))
+
+
+def _judged(study: Study) -> int:
+    """Run the tool's own report and say each verdict; 1 when one is refuted or missing."""
+    from .reporting import pipeline
+
+    code, page = _run(study)
+    verdicts = pipeline.claims(page) if page else []
+    for claim in verdicts:
+        typer.echo(f"{claim['verdict']:>13}  {claim['text']}  ({claim['reason']})")
+    return code or int(any(claim["verdict"] in ("refuted", "not measured") for claim in verdicts))
+
+
+def _say(root: Path, report: str, device: str, page: Rendered) -> int:
+    """Where a page is and how its notebook ended."""
+    typer.echo(f"{report} on {device}: {page.status}, {page.html.relative_to(root)}")
+    return page.exit_code
+
+
+def _finish(root: Path, codes: list[int]) -> None:
+    """Write comparison pages and the index; exit with the first failure's code."""
+    from .reporting import pipeline
+
+    if (root / "reports").is_dir() or not any(codes):
+        typer.echo(f"index: {pipeline.index(root).relative_to(root)}")
+    if failed := next(filter(None, codes), 0):
+        raise typer.Exit(failed)
+
+
+def _complain(error: BenchError) -> None:
+    print(f"bench-utils: {error}", file=sys.stderr)
 
 
 def main() -> None:
@@ -130,7 +227,7 @@ def main() -> None:
     try:
         app()
     except BenchError as error:
-        print(f"bench-utils: {error}", file=sys.stderr)
+        _complain(error)
         sys.exit(2)
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from . import frames
 from .errors import unknown
+from .plan import Preset
 from .records import Cell, Manifest, complete_attempts, read_manifest, read_processes
-from .schedule import ProcessPlan
+from .schedule import ProcessPlan, schedule
 
 
 def runs(root: Path, report: str | None = None) -> Iterator[tuple[Path, Manifest]]:
@@ -47,9 +49,30 @@ class Done:
         """Whether the process has come to its end with a row for every cell."""
         return plan.process in self._ended and (plan.cold or self._last(plan).keys() >= {c.key for c in plan.cells})
 
+    def measured(self, plan: ProcessPlan) -> int:
+        """How many cells of the process have a row in its last attempt that came to an end."""
+        return len(self._last(plan).keys() & {c.key for c in plan.cells})
+
     def spoiled(self, plan: ProcessPlan) -> bool:
         """Whether a neighbour was busy during one of its cells."""
         return "contaminated" in self._last(plan).values()
 
     def _last(self, plan: ProcessPlan) -> dict[str, str]:
         return self._cells.get((plan.process, self._ended.get(plan.process, 0)), {})
+
+
+class Progress(NamedTuple):
+    """How much of a run there is, in cells of single rounds."""
+
+    measured: int
+    planned: int
+
+
+def progress_of(folder: Path, preset: Preset) -> Progress:
+    """How many cells of a run have ended, of those that its preset designs: every round's, and the exhibits.
+
+    A process that was interrupted counts for nothing, as in results; cold compilation is not a cell.
+    """
+    done = Done(folder)
+    designed = [p for round_ in schedule(preset, seed=0) for p in round_ if not p.cold]  # the seed only orders them
+    return Progress(sum(map(done.measured, designed)), sum(len(p.cells) for p in designed))

@@ -12,10 +12,12 @@ from nbformat import NotebookNode, from_dict
 
 from ..privacy import clean
 from .status import COMPLETE, is_marker, outcome
+from .text import plain
 
-_CELL_FILE = re.compile(r"(?:/[\w.+-]+)*/ipykernel_\d+/\d+\.py")
+_CELL_FILE = re.compile(r"(?<![\w.+/-])[\w.+/-]*/ipykernel_\d+/\d+\.py")
 _MEMORY = re.compile(r"\b0x[0-9a-fA-F]{6,16}\b")
 _TEXTUAL = ("text/", "image/svg+xml", "application/json")
+_LONGEST = 200_000  # characters of HTML or SVG; what is longer is left out unread
 
 
 class Canonical(Preprocessor):
@@ -55,7 +57,7 @@ def _cell(cell: NotebookNode, index: int) -> dict:
         "id": f"c{index}",
         "cell_type": cell.cell_type,
         "metadata": {"tags": tags} if tags else {},
-        "source": clean(cell.source),
+        "source": clean(plain(cell.source)),
     }
     if cell.cell_type == "code":
         result |= {"execution_count": None, "outputs": _outputs(cell.get("outputs", []))}
@@ -72,37 +74,48 @@ def _outputs(outputs: list[NotebookNode]) -> list[dict]:
         else:
             others.append(_output(output))
     ordered = sorted(streams.items(), reverse=True)
-    return [{"output_type": "stream", "name": name, "text": mask(text)} for name, text in ordered] + others
+    return [{"output_type": "stream", "name": name, "text": mask(plain(text))} for name, text in ordered] + others
 
 
 def _output(output: NotebookNode) -> dict:
     if output.output_type == "error":
-        trace = [mask(line) for line in output.get("traceback", [])]
         return {
             "output_type": "error",
-            "ename": mask(output.get("ename", "")),
-            "evalue": mask(output.get("evalue", "")),
-            "traceback": trace,
+            "ename": _masked(output.get("ename", "")),
+            "evalue": _masked(output.get("evalue", "")),
+            "traceback": [_masked("\n".join(output.get("traceback", [])))],
         }
     bench = output.get("metadata", {}).get("bench")
+    data = {kind: _joined(kind, value) for kind, value in sorted(output.get("data", {}).items())}
     return {
         "output_type": "display_data",
-        "data": {kind: _content(kind, value) for kind, value in sorted(output.get("data", {}).items())},
+        "data": {kind: _content(kind, value) for kind, value in data.items() if _is_read(kind, value)},
         "metadata": {"bench": _masked(bench)} if bench else {},
     }
+
+
+def _joined(kind: str, value: object) -> object:
+    return "".join(map(str, value)) if isinstance(value, list) and kind != "application/json" else value
+
+
+def _is_read(kind: str, value: object) -> bool:
+    return kind == "text/plain" or not kind.startswith(_TEXTUAL) or len(value) <= _LONGEST
 
 
 def _content(kind: str, value: object) -> object:
     if not kind.startswith(_TEXTUAL):
         return copy.deepcopy(value)
-    return _masked("".join(value) if isinstance(value, list) and kind != "application/json" else value)
+    if isinstance(value, str) and kind != "text/plain":
+        return mask(plain(value, None))
+    return _masked(value)
 
 
 def _masked(value: object) -> object:
+    """Mask every text in it, none of them endless."""
     if isinstance(value, str):
-        return mask(value)
+        return mask(plain(value))
     if isinstance(value, dict):
-        return {mask(str(key)): _masked(item) for key, item in value.items()}
+        return {mask(plain(key)): _masked(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_masked(item) for item in value]
     return value

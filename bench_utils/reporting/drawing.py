@@ -3,7 +3,7 @@
 import io
 from typing import NamedTuple
 
-from .pictures import SVG_LIMIT, slim_svg
+from .pictures import SVG_LIMIT, compact_svg, slim_svg
 
 PNG_DPI = 160  # sharp on dense screens; a report's figure stays below 100 KB
 CSS_DPI = 96  # pixels an inch, by definition of CSS
@@ -29,7 +29,7 @@ def draw(figure: object) -> Drawing:
 
     canvas = _figure_of(figure)
     with matplotlib.rc_context(_STYLE):
-        svg = slim_svg(_saved(canvas, "svg", metadata={"Date": None, "Creator": None}).decode("utf-8"))
+        svg = compact_svg(slim_svg(_saved(canvas, "svg", metadata={"Date": None, "Creator": None}).decode("utf-8")))
         png = _saved(canvas, "png", dpi=PNG_DPI, metadata={"Software": None})
     width, height = (round(inches * CSS_DPI) for inches in canvas.get_size_inches())
     _close(canvas)

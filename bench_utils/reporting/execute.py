@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 import nbformat
 from nbformat import NotebookNode
+from nbformat.reader import NotJSONError
 
 from .errors import ReportingError
-from .files import write_atomic
+from .files import WRITABLE, write_atomic
 from .parameters import check_parameters
 from .status import COMPLETE, DIED, FAILED, TIMEOUT, is_marker, outcome
 
@@ -50,18 +51,22 @@ def execute(
     `timeout_s` limits each cell. The output is written in one piece, also when a cell fails, the kernel dies
     or the wait is interrupted. Raises ReportingError, before a kernel starts, for a notebook that cannot be
     read, parameters that it does not declare, and an output or working folder that is not usable; and when
-    no kernel starts.
+    no kernel starts or the disk is full.
     """
     source = _read(notebook)
     check_parameters(source, parameters)
     _check_folders(output, cwd)
-    with tempfile.TemporaryDirectory(prefix="bench-execute-") as scratch:
-        copy, executed = Path(scratch, "notebook.ipynb"), Path(scratch, "executed.ipynb")
-        nbformat.write(source, copy)
-        try:
-            _run(copy, executed, dict(parameters), cwd, timeout_s)
-        finally:
-            result = _collect(executed, notebook, output, cwd)
+    try:
+        with tempfile.TemporaryDirectory(prefix="bench-execute-") as scratch:
+            copy, executed = Path(scratch, "notebook.ipynb"), Path(scratch, "executed.ipynb")
+            nbformat.write(source, copy)
+            try:
+                _run(copy, executed, dict(parameters), cwd, timeout_s)
+            finally:
+                result = _collect(executed, notebook, output, cwd)
+    except OSError as error:
+        remedy = "free space in the temporary folder, or set TMPDIR"
+        raise ReportingError(f"cannot execute {notebook.name}: {error.strerror or error}; {remedy}") from error
     if result is None:
         raise ReportingError(f"{notebook.name} left no executed notebook behind")
     return result
@@ -97,9 +102,10 @@ def _run(copy: Path, executed: Path, parameters: dict, cwd: Path, timeout_s: flo
 def _read(notebook: Path) -> NotebookNode:
     try:
         nb = nbformat.read(notebook, as_version=4)
+        nbformat.validate(nb)
     except FileNotFoundError:
         raise ReportingError(f"no notebook {notebook.name} in {notebook.parent.name or '.'}") from None
-    except (OSError, ValueError, nbformat.ValidationError) as error:
+    except (OSError, AttributeError, KeyError, TypeError, ValueError, nbformat.ValidationError) as error:
         raise ReportingError(f"{notebook.name} is not a notebook: {str(error)[:200]}") from error
     nb.metadata = nbformat.from_dict({"kernelspec": KERNELSPEC, "language_info": {"name": "python"}})
     return nb
@@ -113,14 +119,15 @@ def _check_folders(output: Path, cwd: Path) -> None:
         with tempfile.TemporaryFile(dir=output.parent):
             pass
     except OSError as error:
-        raise ReportingError(f"cannot write into {output.parent.name!r}: {error.strerror}") from error
+        raise ReportingError(f"cannot write into {output.parent.name!r}: {error.strerror}; {WRITABLE}") from error
 
 
 def _collect(executed: Path, notebook: Path, output: Path, cwd: Path) -> Execution | None:
     """Move what was executed into place, without papermill's own cells, times and absolute paths."""
-    if not executed.exists():
+    try:
+        nb = nbformat.read(executed, as_version=4)
+    except (FileNotFoundError, NotJSONError):  # never begun, or cut by a full disk
         return None
-    nb = nbformat.read(executed, as_version=4)
     nb.cells = [cell for cell in nb.cells if not is_marker(cell)]
     ended = outcome(nb)
     parameters = nb.metadata.get("papermill", {}).get("parameters", {})

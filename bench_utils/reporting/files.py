@@ -3,9 +3,12 @@
 import contextlib
 import os
 import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from .errors import ReportingError
+
+WRITABLE = "free space, or make the folder writable"
 
 _SLUG = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.))*(?<!\.)")
 
@@ -30,20 +33,41 @@ def below(root: Path, *parts: str) -> Path:
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write a file so that a reader, or a crash, sees the old one or the new one.
+    """Write a file so that a reader, or a crash, sees the old one or the new one; see `write_together`."""
+    write_together({path: content})
 
-    Raises ReportingError when the folder cannot be written or the disk is full; the old file then stays.
+
+def write_together(contents: Mapping[Path, str | bytes]) -> None:
+    """Write files that belong together: all of them are on the disk before the first takes its place.
+
+    Raises ReportingError when a folder cannot be written or the disk is full; the old files then stay.
     """
-    data = content.encode("utf-8") if isinstance(content, str) else content
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
+    unfinished: dict[Path, Path] = {}
+    for path, content in contents.items():
+        unfinished[path] = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        try:
+            _write(unfinished[path], content.encode("utf-8") if isinstance(content, str) else content)
+        except OSError as error:
+            _remove(unfinished.values())
+            raise ReportingError(f"cannot write {path.name}: {error.strerror or error}; {WRITABLE}") from error
+    for path, partial in unfinished.items():
+        try:
+            partial.replace(path)
+        except OSError as error:
+            _remove(unfinished.values())
+            raise ReportingError(f"cannot replace {path.name}: {error.strerror or error}; {WRITABLE}") from error
+
+
+def _write(partial: Path, data: bytes) -> None:
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    partial.unlink(missing_ok=True)
+    with partial.open("xb") as file:  # never through a link that somebody put in its place
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _remove(partials: Iterable[Path]) -> None:
+    for partial in partials:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
-        raise ReportingError(f"cannot write {path.name}: {error.strerror or error}") from error

@@ -12,6 +12,7 @@ from nbformat import NotebookNode
 from papermill.engines import NBClientEngine, NotebookExecutionManager
 from traitlets.config import Config
 
+from .parameters import check_parameters
 from .status import NOT_RUN
 
 INJECTED = "injected-parameters"
@@ -33,7 +34,8 @@ class ReportEngine(NBClientEngine):
 
     A dead kernel and a cell's timeout become an error output of the running cell, so that papermill raises
     `PapermillExecutionError` as for any failure; cells after a failure are marked "not-run". The injected
-    cell has a fixed id, no times are recorded, and the kernel talks through sockets in a private folder.
+    cell has a fixed id, no times are recorded, and the kernel talks through sockets in a private folder. It does
+    not start for parameters that the notebook does not declare: papermill would write their names into code.
     """
 
     @classmethod
@@ -42,7 +44,7 @@ class ReportEngine(NBClientEngine):
         _fix_injected_id(nb_man.nb)
         started: list[int] = []
         options = {
-            "coalesce_streams": True,
+            "coalesce_streams": False,  # nbclient's takes the square of a line's length; pages join streams themselves
             "record_timing": False,
             "iopub_timeout": IOPUB_TIMEOUT_S,
             "on_cell_start": lambda cell, cell_index: started.append(cell_index),
@@ -51,6 +53,7 @@ class ReportEngine(NBClientEngine):
         with _private_connection() as config, _environment():
             options.setdefault("config", config)
             try:
+                check_parameters(nb_man.nb, nb_man.nb.metadata.papermill.get("parameters", {}))
                 super().execute_managed_notebook(nb_man, kernel_name, **options)
             except (DeadKernelError, CellTimeoutError) as error:
                 if not started:

@@ -51,9 +51,10 @@ class Page:
 def build_page(nb: NotebookNode, context: Mapping[str, Any] | None = None) -> Page:
     """Return the page of a canonical notebook.
 
-    `context` may hold `report`, `device`, `run`, `index_href` and `downloads` (pairs of label and relative
-    address). The title is the notebook's first heading. The first headline, the first claims and the facts
-    named "provenance" move to the first screen; everything else keeps its place.
+    `context` may hold `report`, `device`, `run`, `index_href`, `downloads` (pairs of label and relative address)
+    and, where measuring stopped, `progress` (cells measured, and planned). The title is the notebook's first
+    heading. The first headline, the first claims and the facts named "provenance" move to the first screen;
+    everything else keeps its place.
     """
     builder = _Builder(_context(context or {}))
     for cell in nb.cells:
@@ -96,8 +97,9 @@ class _Builder:
         self._flush_code()
         page = self._page
         page.title = page.title or page.context["report"] or "Report"
-        if outcome.get("status", "complete") != "complete":
-            page.notice = _notice(outcome)
+        failed, progress = outcome.get("status", "complete") != "complete", page.context["progress"]
+        if failed or progress:
+            page.notice = _notice(outcome if failed else {}, progress)
             page.claims_html = page.claims_html or _NO_CLAIMS
         return page
 
@@ -165,16 +167,20 @@ def _slot(bench: Mapping[str, Any]) -> str | None:
     return {"headline": "headline_html", "claims": "claims_html"}.get(str(bench.get("kind")))
 
 
-def _notice(outcome: Mapping[str, Any]) -> str:
-    position = f"stopped in cell {outcome.get('failed_cell') or 0} of {outcome.get('cells_total') or 0}"
+def _notice(outcome: Mapping[str, Any], progress: tuple[int, int] | None) -> str:
+    """Where the notebook stopped, how far its run had come, or both."""
+    where = [f"in cell {outcome.get('failed_cell') or 0} of {outcome.get('cells_total') or 0}"] if outcome else []
+    where += [f"after {progress[0]} of {progress[1]} cells measured"] if progress else []
+    rest = "later cells were not run" if outcome else "its claims are not decided"
     reason = f" ({outcome['message']})" if outcome.get("message") else ""
-    return plain(f"This report {position}; later cells were not run{reason}.", 400)
+    return plain(f"This report stopped {', '.join(where)}; {rest}{reason}.", 400)
 
 
 def _context(given: Mapping[str, Any]) -> dict[str, Any]:
     context = {key: plain(given.get(key) or "", 200) for key in ("report", "device", "run", "index_href")}
     downloads = [(plain(label, 100), plain(href, 500)) for label, href in given.get("downloads") or []]
     context["downloads"] = [(label, href) for label, href in downloads if _is_relative(href)]
+    context["progress"] = tuple(map(int, given["progress"])) if given.get("progress") else None
     if not _is_relative(context["index_href"]):
         context["index_href"] = ""
     return context

@@ -1,5 +1,7 @@
 """Pictures from a stranger's notebook: small, free of anything that runs or loads, and of hidden text."""
 
+import base64
+import binascii
 import re
 from collections.abc import Iterator
 from xml.etree import ElementTree
@@ -8,6 +10,14 @@ SVG_LIMIT = 200_000  # bytes; above it a page shows the PNG
 
 _PROLOGUE = re.compile(r"<\?xml.*?\?>|<!DOCTYPE[^>\[]*>|<!--.*?-->|<metadata>.*?</metadata>", re.DOTALL)
 _GAPS = re.compile(r"\s+")
+# What of matplotlib's own SVG can be shorter: names, decimals (of what is no scale), spaces, styles, groups of one.
+_REFERENCE = re.compile(r'(?<=href="#)[^"]+|(?<=url\(#)[^)]+')
+_ID = re.compile(r' id="([^"]+)"')
+_FINE = re.compile(r"(?:scale|matrix)\([^)]*\)|-?\d+\.\d{3,}")
+_PLACED = re.compile(r'(<use href="#\w+") transform="translate\((\S+) (\S+)\)"/>')
+_WRAPPED = re.compile(r"<g>(<g [^<>]*>(?:<use [^<>]*/>)*</g>|<(?:path|use) [^<>]*/>)</g>")
+_STYLE = re.compile(r' style="([^"]*)"')
+_PATH_VALUE = re.compile(r'(?<= d=")[^"]*')
 _FORBIDDEN_MARKUP = re.compile(r"<!ENTITY|<!DOCTYPE|<\?", re.IGNORECASE)
 _ELEMENTS = frozenset(
     {
@@ -17,8 +27,9 @@ _ELEMENTS = frozenset(
     }
 )
 # Anything that fetches: a page, and the file opened by itself, load nothing.
-_FETCH = re.compile(r"url\(\s*['\"]?\s*(?!#)|@import|expression\(|javascript:|\\", re.IGNORECASE)
-_LOCAL = re.compile(r"\s*(?:#|data:image/(?:png|jpeg);base64,)", re.IGNORECASE)
+_FETCH = re.compile(r"url\(\s*['\"]?\s*(?!#)|@import|image-set|expression\(|javascript:|//|\\", re.IGNORECASE)
+_LOCAL = re.compile(r"#|data:image/png;base64,")
+_EMBEDDED = re.compile(r"data:image/[\w.+-]+[;,][^\"'<>)]*", re.IGNORECASE)
 
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _PNG_KEPT = frozenset({b"IHDR", b"PLTE", b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"sBIT", b"pHYs", b"IDAT", b"IEND"})
@@ -29,9 +40,27 @@ def slim_svg(svg: str) -> str:
     return _GAPS.sub(" ", _PROLOGUE.sub("", svg)).replace("> <", "><").strip()
 
 
+def compact_svg(svg: str) -> str:
+    """Return matplotlib's SVG in two thirds of its bytes; coordinates keep a hundredth of a point.
+
+    Names are numbered in the order of their use, so they depend on nothing but the drawing.
+    """
+    names = {name: f"i{number:x}" for number, name in enumerate(dict.fromkeys(_REFERENCE.findall(svg)))}
+    svg = svg.replace(' xmlns:xlink="http://www.w3.org/1999/xlink"', "").replace("xlink:href=", "href=")
+    svg = _REFERENCE.sub(lambda match: names.get(match[0], match[0]), svg)
+    svg = _ID.sub(lambda match: f' id="{names[match[1]]}"' if match[1] in names else "", svg)
+    svg = _WRAPPED.sub(r"\1", _FINE.sub(_rounded, svg))
+    svg = _PLACED.sub(r'\1 x="\2" y="\3"/>', svg).replace(' y="0"/>', "/>")
+    styles = {style: f"s{number:x}" for number, style in enumerate(dict.fromkeys(_STYLE.findall(svg)))}
+    rules = "".join(f".{name}{{{style}}}" for style, name in styles.items())
+    svg = _STYLE.sub(lambda match: f' class="{styles[match[1]]}"', svg).replace("</style>", f"{rules}</style>", 1)
+    svg = _PATH_VALUE.sub(lambda match: re.sub(r" ?([A-Za-z]) ?", r"\1", match[0]), svg)
+    return svg if "'" in svg else svg.replace('"', "'")  # which an address in double quotes holds as they are
+
+
 def safe_svg(svg: str) -> str | None:
     """Return the slim SVG; None where it holds a script, an event handler, a foreign element or a fetch."""
-    small = slim_svg(svg)
+    small = clean_images(slim_svg(svg))
     if _FORBIDDEN_MARKUP.search(small):
         return None
     try:
@@ -48,19 +77,48 @@ def clean_png(png: bytes) -> bytes | None:
     return _PNG_START + b"".join(chunk for kind, chunk in _chunks(png) if kind in _PNG_KEPT)
 
 
+def clean_images(markup: str) -> str:
+    """Return HTML or SVG whose embedded images are clean PNGs; other kinds, which may hide texts, become `data:,`."""
+    return _EMBEDDED.sub(_clean_image, markup)
+
+
+def decoded(text: str) -> bytes | None:
+    """Return the bytes of a base64 text; None where it is none."""
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError):
+        return None
+
+
+def png_uri(png: bytes) -> str:
+    """Return a PNG as the address that embeds it."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
+
+
+def _clean_image(match: re.Match[str]) -> str:
+    head, _, text = match[0].partition(",")
+    png = clean_png(decoded(text) or b"") if head.lower() == "data:image/png;base64" else None
+    return png_uri(png) if png else "data:,"
+
+
+def _rounded(match: re.Match[str]) -> str:
+    return match[0] if match[0].endswith(")") else f"{float(match[0]):.2f}".rstrip("0").rstrip(".")
+
+
 def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield each chunk's type and bytes: length, type, data, checksum."""
-    position = len(_PNG_START)
-    while position + 12 <= len(png):
+    """Yield type and bytes (length, type, data, checksum) of each chunk up to the picture's end."""
+    position, kind = len(_PNG_START), b""
+    while position + 12 <= len(png) and kind != b"IEND":
         end = position + 12 + int.from_bytes(png[position : position + 4], "big")
-        yield png[position + 4 : position + 8], png[position:end]
+        kind = png[position + 4 : position + 8]
+        yield kind, png[position:end]
         position = end
 
 
 def _is_safe(element: ElementTree.Element) -> bool:
     if not isinstance(element.tag, str) or _local(element.tag) not in _ELEMENTS:
         return False
-    if _local(element.tag) == "style" and _FETCH.search(element.text or ""):
+    if _local(element.tag) == "style" and _FETCH.search("".join(element.itertext())):
         return False
     return all(_is_safe_attribute(_local(name), value) for name, value in element.attrib.items())
 
@@ -69,7 +127,7 @@ def _is_safe_attribute(name: str, value: str) -> bool:
     if name.lower().startswith("on"):
         return False
     if name.lower() in ("href", "src"):
-        return bool(_LOCAL.match(value))
+        return bool(_LOCAL.match(value.strip()))
     return not _FETCH.search(value)
 
 

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nbformat import NotebookNode
+from nbformat import NotebookNode, from_dict
 
 from ..privacy import require_clean
-from .blocks import png_of, svg_of
+from .blocks import bench_of, claims_of, png_of, svg_of
 from .canonical import canonical
 from .display import NAME
 from .errors import ReportingError
@@ -17,6 +17,10 @@ from .files import below, slug, write_atomic
 from .page import page_facts, shown
 
 FIGURE_KINDS = (".png", ".svg")
+STOPPED = "stopped"  # the status of a page whose run was not measured to its end
+# Significant digits of a number in a page's data: more than any measurement has, and fewer than the last bits, in
+# which processors differ.
+DIGITS = 9
 
 
 class Published(NamedTuple):
@@ -31,13 +35,14 @@ def publish(nb: NotebookNode, *, root: Path, report: str, device: str, facts: Ma
     """Write `reports/<device>/<report>.html` and `.json` and `figures/<device>/<report>/` below `root`.
 
     `facts` gives `run`, `plan_digest` and `identity`, and may give `date`, `stack` and `downloads` (pairs of
-    label and address relative to the page). The same notebook and facts give the same bytes. Figures that
-    the report no longer has are removed. Raises PrivacyError, before anything is written, when something
-    private is left; ReportingError for names that are no slugs, links on the way, figures or tables of one
-    name, and files that cannot be written.
+    label and address relative to the page); of a run that stopped also `progress` (cells measured, and planned)
+    and the `claims` it was to decide, which then are not measured, whatever the notebook found. The same
+    notebook and facts give the same bytes. Figures that the report no longer has are removed. Raises
+    PrivacyError, before anything is written, when something private is left; ReportingError for names that are
+    no slugs, links on the way, figures or tables of one name, and files that cannot be written.
     """
     report, device = slug("report", report), slug("device", device)
-    clean = canonical(nb)
+    clean = _undecided(canonical(nb), facts) if facts.get("progress") else canonical(nb)
     figures, tables = _figures(clean), _tables(clean)
     pictures = {f"{name}{kind}": data for name, found in figures.items() for kind, data in found["files"]}
     page = render(clean, context=_context(report, device, facts))
@@ -72,12 +77,31 @@ def _context(report: str, device: str, facts: Mapping[str, Any]) -> dict[str, An
         "run": str(facts.get("run") or ""),
         "index_href": "../index.html",
         "downloads": downloads,
+        "progress": facts.get("progress"),
     }
+
+
+def _undecided(nb: NotebookNode, facts: Mapping[str, Any]) -> NotebookNode:
+    """Return the notebook with the claims it was to decide as not measured, in place of what it said of them."""
+    measured, planned = facts["progress"]
+    reason = f"measuring stopped after {measured} of {planned} cells"
+    asked = facts.get("claims") or [claim for bench, _ in shown(nb, "claims") for claim in claims_of(bench)]
+    claims = [{"id": c["id"], "text": c["text"], "verdict": "not measured", "reason": reason} for c in asked]
+    cells = [cell for cell in nb.cells if cell.cell_type == "code"]
+    for cell in cells:
+        cell.outputs = [output for output in cell.outputs if bench_of(output).get("kind") != "claims"]
+    visible = (c for c in cells if not {"remove-cell", "remove-output"} & set(c.metadata.get("tags", [])))
+    if claims and (cell := next(visible, None)):
+        bench = {"kind": "claims", "claims": claims}
+        cell.outputs.insert(0, from_dict({"output_type": "display_data", "data": {}, "metadata": {"bench": bench}}))
+    return nb
 
 
 def _data(nb: NotebookNode, report: str, device: str, facts: Mapping[str, Any], figures: dict, tables: dict) -> str:
     kept = {key: facts.get(key) for key in ("run", "plan_digest", "identity")}
     kept |= {key: facts[key] for key in ("date", "stack") if facts.get(key)}
+    if facts.get("progress"):
+        kept |= {"status": STOPPED, "progress": dict(zip(("measured", "planned"), facts["progress"], strict=True))}
     record = {
         "report": report,
         "device": device,
@@ -87,7 +111,15 @@ def _data(nb: NotebookNode, report: str, device: str, facts: Mapping[str, Any], 
         **page_facts(nb),
         **kept,
     }
-    return json.dumps(record, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(_rounded(record), sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.{DIGITS}g}")
+    if isinstance(value, Mapping):
+        return {key: _rounded(item) for key, item in value.items()}
+    return [_rounded(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _figures(nb: NotebookNode) -> dict[str, dict[str, Any]]:

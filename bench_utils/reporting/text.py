@@ -4,6 +4,7 @@ import html
 import re
 
 DEFAULT_LIMIT = 20_000  # characters; a page stays readable and small
+_NOTE_ROOM = 60  # characters kept free for the note, so that cutting again changes nothing
 
 _ANSI = re.compile(
     r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?"  # operating system commands: titles, links
@@ -13,7 +14,10 @@ _ANSI = re.compile(
 _OVERWRITTEN = re.compile(r"^.*\r(?=[^\n])", re.MULTILINE)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 # Marks that reorder or hide text: what is read must be what is there.
-_INVISIBLE = re.compile(r"[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]")
+_INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f"
+    "\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e0fff]"
+)
 
 
 def plain(text: object, limit: int | None = DEFAULT_LIMIT) -> str:
@@ -29,12 +33,13 @@ def plain(text: object, limit: int | None = DEFAULT_LIMIT) -> str:
 
 
 def shortened(text: str, limit: int | None) -> str:
-    """Return text cut after `limit` characters, with a note that says how many are left out."""
+    """Return text of at most `limit` characters, ending in a note when some are left out."""
     if limit is None or len(text) <= limit:
         return text
-    return f"{text[:limit]}\n[{len(text) - limit:,} more characters left out]"
+    kept = max(0, limit - _NOTE_ROOM)
+    return f"{text[:kept]}\n[{len(text) - kept:,} more characters left out]"
 
 
 def escaped(text: object) -> str:
-    """Return one-line-safe text as HTML: control characters removed, markup and quotes escaped."""
-    return html.escape(plain(text, None), quote=True)
+    """Return text as HTML: control characters removed, endless length cut, markup and quotes escaped."""
+    return html.escape(plain(text), quote=True)

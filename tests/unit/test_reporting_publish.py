@@ -15,7 +15,6 @@ import pytest
 from nbformat.v4 import new_output
 from test_reporting_sample import cell, executed_sample, notebook, run_notebook, sample_notebook, text
 
-from bench_utils.privacy import PrivacyError
 from bench_utils.reporting import files
 from bench_utils.reporting.errors import ReportingError
 from bench_utils.reporting.publish import Published, publish
@@ -182,40 +181,6 @@ def test_a_linked_file_is_replaced_not_written_through(tmp_path: Path) -> None:
     assert outside.read_text() == "mine" and not page.is_symlink()
 
 
-CANARIES = [
-    "/home/grace/secret",
-    "grace@navy.example.org",
-    "192.168.7.7",
-    "hf_abcdefghijABCDEFGHIJklmnop",
-    "GPU-5d1e8f2a-1c2d-3e4f-5a6b-7c8d9e0f1a2b",
-]
-PLACES = ["code", "markdown", "error", "identity", "caption", "table"]
-
-
-@pytest.mark.parametrize(
-    ("canary", "place"),
-    [(canary, "output") for canary in CANARIES] + [(CANARIES[0], place) for place in PLACES],
-)
-def test_nothing_private_is_published(canary: str, place: str, tmp_path: Path) -> None:
-    facts: dict = {}
-    nb = printing(f"see {canary} there") if place == "output" else printing("x")
-    if place == "code":
-        nb.cells[1].source = f"path = '{canary}'"
-    elif place == "markdown":
-        nb.cells[0].source = f"# T\n\nsee {canary}"
-    elif place == "error":
-        nb.cells[1].outputs = [new_output("error", ename="E", evalue=canary, traceback=[canary])]
-    elif place == "identity":
-        facts = {"identity": {"where": canary}}
-    elif place == "caption":
-        nb = with_output(caption=canary)
-    elif place == "table":
-        nb = with_output(rows=[{"variant": canary}])
-    with pytest.raises(PrivacyError, match="would publish"):
-        published(tmp_path, nb, **facts)
-    assert everything(tmp_path) == {}
-
-
 def test_a_secret_in_the_environment_is_masked_in_what_was_printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -237,12 +202,59 @@ def test_a_full_disk_leaves_the_old_page(tmp_path: Path, monkeypatch: pytest.Mon
     assert everything(tmp_path) == before
 
 
+def test_files_that_belong_together_change_together(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("old")
+    (tmp_path / "file").touch()
+    with pytest.raises(ReportingError, match="cannot write b: .*; free space, or make the folder writable"):
+        files.write_together({tmp_path / "a": "new", tmp_path / "file" / "b": "new"})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "file"]
+    assert (tmp_path / "a").read_text() == "old"
+    files.write_together({tmp_path / "a": "new", tmp_path / "c": b"new"})
+    assert (tmp_path / "a").read_text() == (tmp_path / "c").read_text() == "new"
+
+
 def test_a_stopped_report_is_published_as_such(tmp_path: Path) -> None:
     nb = printing("x")
     nb.cells[1].outputs = [new_output("error", ename="ValueError", evalue="no", traceback=[])]
     data = json.loads(published(tmp_path, nb).json.read_text())
     assert (data["status"], data["claims"], data["headline"]) == ("failed", [], "")
     assert "stopped early" in build_index(tmp_path).read_text()
+
+
+def test_of_a_run_that_stopped_no_claim_is_decided(tmp_path: Path) -> None:
+    asked = [{"id": "C1", "text": "It is fast."}, {"id": "C2", "text": "It is small."}]
+    done = published(tmp_path, progress=(3, 12), claims=asked)
+    data, page = json.loads(done.json.read_text()), done.html.read_text()
+    assert (data["status"], data["progress"]) == ("stopped", {"measured": 3, "planned": 12})
+    reason = "measuring stopped after 3 of 12 cells"
+    assert [(c["id"], c["verdict"], c["reason"], c["value"]) for c in data["claims"]] == [
+        ("C1", "not measured", reason, None),
+        ("C2", "not measured", reason, None),
+    ]
+    assert "This report stopped after 3 of 12 cells measured; its claims are not decided." in page
+    assert page.count('<ul class="claims">') == 1 and page.count('class="badge unmeasured"') == 2
+    assert "badge supported" not in page and "badge refuted" not in page
+    assert "stopped early" in build_index(tmp_path).read_text()
+
+
+def test_without_a_list_of_claims_those_of_the_notebook_are_not_measured(tmp_path: Path) -> None:
+    data = json.loads(published(tmp_path, progress=(3, 12)).json.read_text())
+    assert [(c["id"], c["verdict"]) for c in data["claims"]] == [(f"C{i}", "not measured") for i in (1, 2, 3, 4)]
+
+
+def test_a_notebook_that_stopped_over_a_run_that_stopped_says_both(tmp_path: Path) -> None:
+    nb = printing("x")
+    nb.cells[1].outputs = [new_output("error", ename="ValueError", evalue="no rows", traceback=[])]
+    page = published(tmp_path, nb, progress=(0, 12)).html.read_text()
+    said = "stopped in cell 1 of 1, after 0 of 12 cells measured; later cells were not run (ValueError: no rows)."
+    assert f"This report {said}" in page
+
+
+def test_numbers_in_the_data_end_before_the_bits_in_which_processors_differ(tmp_path: Path) -> None:
+    third, apart = 1 / 3, 1 / 3 * (1 + 2**-51)
+    assert third != apart
+    written = {published(tmp_path, with_output(rows=[{"value": x}])).json.read_text() for x in (third, apart)}
+    assert len(written) == 1 and "0.333333333" in written.pop()
 
 
 def test_the_index_lists_every_page_with_its_verdicts(tmp_path: Path) -> None:
