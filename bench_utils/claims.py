@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from . import frames
+from . import frames, scaling
 from .contrasts import contrast
-from .gates import stopping
+from .gates import DISTURBED, stopping
 from .plan import ClaimPlan
 
 SUPPORTED, REFUTED, INCONCLUSIVE, NOT_TESTABLE = "supported", "refuted", "inconclusive", "not testable here"
@@ -47,12 +47,15 @@ def judge(
 def _judge(claim: ClaimPlan, rows: pd.DataFrame, effects: pd.DataFrame, cuda: bool, stopped: list[str]) -> Verdict:
     if claim.needs == "cuda" and not cuda:
         return _verdict(claim, NOT_TESTABLE, "it needs a CUDA device")
-    if stopped and claim.metric in ("outcome", "ratio"):
+    if stopped and claim.metric in ("outcome", "ratio", "crossover", "model_ratio"):
         return _verdict(claim, INCONCLUSIVE, f"a gate failed: {'; '.join(stopped)}")
     of_effects = {"outcome": _by_outcome, "ratio": _by_ratio}
     of_rows = {"compiled_share": _by_share, "latency": _by_latency, "status": _by_status}
+    of_models = {"crossover": _by_crossover, "model_ratio": _by_model_ratio}
     if claim.metric in of_effects:
         return of_effects[claim.metric](claim, _of(claim, effects))
+    if claim.metric in of_models:
+        return of_models[claim.metric](claim, rows)
     return of_rows[claim.metric](claim, _of(claim, rows))
 
 
@@ -143,7 +146,42 @@ def _by_status(claim: ClaimPlan, rows: pd.DataFrame) -> Verdict:
         return _verdict(claim, NOT_TESTABLE, f"{claim.variant} was not measured in this run")
     if claim.expect_status != "unavailable" and (cells["status"] == "unavailable").all():
         return _verdict(claim, NOT_TESTABLE, cells["reason"].iloc[0])
-    as_claimed = int((cells["status"] == claim.expect_status).sum())
+    counted = cells["status"].mask(cells["status"].isin(DISTURBED), "ok")  # disturbed while timed: it ran all the same
+    as_claimed = int((counted == claim.expect_status).sum())
     said = "; ".join(sorted({f"{c.status}: {c.reason}" if c.reason else c.status for c in cells.itertuples()}))
     facts = {"value": as_claimed / len(cells), "n": len(cells), "unit": f"cells with status {claim.expect_status}"}
     return _verdict(claim, SUPPORTED if as_claimed == len(cells) else REFUTED, said, **facts)
+
+
+def _by_crossover(claim: ClaimPlan, rows: pd.DataFrame) -> Verdict:
+    """The width at which a layer's weights cost as much as the layer, fitted over every model of the run."""
+    mine = scaling.grid(rows).query("variant == @claim.variant and phase == @claim.phase")
+    if mine["model"].nunique() < scaling.LEAST_MODELS:
+        return _verdict(claim, NOT_TESTABLE, f"{mine['model'].nunique()} models were measured with {claim.variant}")
+    found = scaling.costs(mine).iloc[0]
+    facts = {"value": found["crossover"], "n": int(mine["round"].nunique()), "unit": "crossover width"}
+    if found["crossover"] != found["crossover"]:
+        return _verdict(claim, INCONCLUSIVE, "a fitted cost is not above zero in some round: there is no crossover")
+    reason = f"a layer costs {found['layer_us']:.3g} us, a megabyte of weights {found['mb_us']:.3g} us a step"
+    return _bounded(claim, (found["crossover_low"], found["crossover_high"]), reason, facts)
+
+
+def _by_model_ratio(claim: ClaimPlan, rows: pd.DataFrame) -> Verdict:
+    """The latency of one model over another's, paired by round."""
+    first, second = claim.models
+    found = scaling.model_ratio(rows, first, second, claim.variant, claim.phase)
+    if found is None:
+        return _verdict(claim, NOT_TESTABLE, f"{first} and {second} were not both measured with {claim.variant}")
+    facts = {"value": found.estimate, "n": found.n, "unit": f"latency of {first} / that of {second}"}
+    return _bounded(claim, found.interval, f"interval {found.low:.3g} to {found.high:.3g}", facts)
+
+
+def _bounded(claim: ClaimPlan, interval: tuple[float, float], reason: str, facts: dict) -> Verdict:
+    """Supported when the whole interval lies beyond the threshold, refuted when it lies on the other side."""
+    facts |= {"interval": tuple(map(float, interval)), "value": float(facts["value"])}
+    low, high = interval
+    if facts["n"] < LEAST_ROUNDS:
+        return _verdict(claim, INCONCLUSIVE, f"{facts['n']} rounds: no verdict below {LEAST_ROUNDS}", **facts)
+    holds = low > claim.above if claim.above is not None else high < claim.below
+    fails = high < claim.above if claim.above is not None else low > claim.below
+    return _verdict(claim, SUPPORTED if holds else REFUTED if fails else INCONCLUSIVE, reason, **facts)

@@ -32,8 +32,15 @@ _PALETTE = sns.color_palette("colorblind", 10)
 _HUES = {
     "eager": 7, "eager-again": 7, "eager-static": 9, "eager-all-logits": 6, "compile": 0, "compile-static": 2,
     "compile-dynamic-false": 3, "compile-padded": 1, "compile-dynamic-true": 4, "compile-reduce-overhead": 5,
-    "compile-static-reduce-overhead": 8, "compile-static-max-autotune": 6,
+    "compile-static-reduce-overhead": 8, "compile-static-max-autotune": 6, "onnxruntime": 1, "llama.cpp": 4,
+    "llama.cpp-server": 4, "vllm": 3, "ollama": 5, "transformers-serve": 9, "onnxruntime-tensorrt": 8, "openai": 6,
 }  # fmt: skip
+_RATIO_TICKS = (
+    [0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20, 50],
+    [0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.3, 1.4, 1.5],
+    [0.9, 0.92, 0.94, 0.96, 0.98, 1, 1.02, 1.04, 1.06, 1.08, 1.1],
+    [0.98, 0.985, 0.99, 0.995, 1, 1.005, 1.01, 1.015, 1.02],
+)
 
 
 def colour(variant: str) -> tuple[float, float, float]:
@@ -54,14 +61,22 @@ def style() -> Iterator[None]:
 
 
 def in_order(variants) -> list[str]:
-    """Variants in the catalog's order."""
-    return sorted(set(variants), key=[*VARIANTS].index)
+    """Variants in the catalog's order; those that it no longer has come last."""
+    place = {name: number for number, name in enumerate(VARIANTS)}
+    return sorted(set(variants), key=lambda name: (place.get(name, len(place)), name))
 
 
-def _ratio_axis(ax: Axes) -> None:
-    """A logarithmic axis with ticks a reader of ratios expects."""
+def _ratio_axis(ax: Axes, ratios: pd.Series) -> None:
+    """A logarithmic axis with ticks a reader of ratios expects, finer ones where fewer than three would show.
+
+    Intervals of two rounds may span many decades: they are cut at factors of ten beyond all ratios.
+    """
     ax.set_xscale("log")
-    ax.xaxis.set_major_locator(FixedLocator([0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10]))
+    low, high = ax.get_xlim()
+    low, high = max(low, min(0.1, ratios.min() / 10)), min(high, max(10, ratios.max() * 10))
+    ax.set_xlim(low, high)
+    ticks = next((t for t in _RATIO_TICKS if sum(low <= tick <= high for tick in t) >= 3), _RATIO_TICKS[-1])
+    ax.xaxis.set_major_locator(FixedLocator(ticks))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.grid(axis="x", color="0.93")
@@ -107,7 +122,8 @@ def _dots(cells: pd.DataFrame, variants: list[str], ax: Axes) -> None:
 def effects(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Latency ratios to the baseline with 95 % intervals, beside the band in which identical code differs (A/A).
 
-    ``table`` comes from ``contrast``. Hollow marks are contrasts that do not count; left of one is faster.
+    ``table`` comes from ``contrast``. Hollow marks are contrasts that do not count; left of one is faster. Labels
+    name the sizes and the dtype where rows differ in them.
     """
     table = table.sort_values(
         ["phase", "model"],
@@ -132,11 +148,22 @@ def effects(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
                 fontsize=8,
                 annotation_clip=False,
             )
-        ax.set_yticks(range(len(table)), [f"{r.phase} · {r.model} · {r.variant}" for r in table.itertuples()])
+        ax.set_yticks(range(len(table)), _contrast_labels(table))
         ax.set_ylim(len(table) - 0.4, -0.6)
-        _ratio_axis(ax)
+        _ratio_axis(ax, table["ratio"])
         ax.set_xlabel(f"latency / that of {table['baseline'].iloc[0]} (grey: identical code under two labels)")
     return ax
+
+
+def _contrast_labels(table: pd.DataFrame) -> list[str]:
+    """What tells the rows apart: phase, model, variant, and the sizes and dtype that are not the same for all."""
+    decoding = table[table["phase"] != "prefill"]  # a prefill has no new tokens, which tells it from nothing
+    units = {"prompt_tokens": " prompt", "new_tokens": " new", "batch_size": " a batch", "dtype": ""}
+    differ = {c: u for c, u in units.items() if (decoding if c == "new_tokens" else table)[c].nunique() > 1}
+    return [
+        " · ".join([row.phase, row.model, row.variant, *(f"{getattr(row, c)}{unit}" for c, unit in differ.items())])
+        for row in table.itertuples()
+    ]
 
 
 def engagement(shares: pd.DataFrame, ax: Axes | None = None) -> Axes:
@@ -206,9 +233,49 @@ def beside_published(published: pd.DataFrame, measured: pd.DataFrame, ax: Axes |
             )
         ax.set_yticks(range(len(lanes)), [f"{phase} · {model}" for phase, model in lanes])
         ax.set_ylim(len(lanes) - 0.4, -0.6)
-        _ratio_axis(ax)
+        _ratio_axis(ax, both["ratio"])
         ax.set_xlabel("compiled / eager latency (× published mean, ● measured here)")
         for variant in in_order(both["variant"]):
             ax.plot([], [], "s", color=colour(variant), label=variant)
         ax.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return ax
+
+
+def latency_by_depth(grid: pd.DataFrame, axes: np.ndarray | None = None) -> np.ndarray:
+    """Latency of a step against the number of layers, a line a width and a panel a variant and phase.
+
+    ``grid`` comes from ``scaling.grid``; crosses are models whose width no line has. Both axes logarithmic.
+    """
+    panels = list(dict.fromkeys(grid[["variant", "phase"]].itertuples(index=False, name=None)))
+    medians = (
+        grid.groupby(["variant", "phase", "model", "layers", "width"], sort=False)["step_ms"].median().reset_index()
+    )
+    lines = medians["model"].str.fullmatch(r"gpt2-\d+x\d+")
+    shades = dict(
+        zip(
+            sorted(set(medians.loc[lines, "width"])),
+            sns.color_palette("crest", medians["width"].nunique()),
+            strict=False,
+        )
+    )
+    with style():
+        if axes is None:
+            _, axes = plt.subplots(1, len(panels), figsize=(4 * len(panels), 3.6), squeeze=False)
+        for ax, (variant, phase) in zip(np.ravel(axes), panels, strict=True):
+            here = (medians["variant"] == variant) & (medians["phase"] == phase)
+            for width, line in medians[here & lines].sort_values("layers").groupby("width"):
+                ax.plot(line["layers"], line["step_ms"], "o-", color=shades[width], ms=4)
+                last = line.iloc[-1]
+                ax.annotate(f" {width:.0f} wide", (last["layers"], last["step_ms"]), va="center", fontsize=8)
+            for row in medians[here & ~lines].itertuples():
+                ax.plot(row.layers, row.step_ms, "x", color="0.25", mew=1.6)
+                ax.annotate(f" {row.model}", (row.layers, row.step_ms), va="top", fontsize=7, color="0.25")
+            ax.set_xscale("log", base=2)
+            ax.set_yscale("log")
+            ax.margins(x=0.2)
+            for axis in (ax.xaxis, ax.yaxis):
+                axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            ax.set_title(f"{variant}: {phase}")
+            ax.set_xlabel("layers")
+            ax.set_ylabel("ms a step")
+    return axes

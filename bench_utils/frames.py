@@ -42,7 +42,8 @@ def load(path: Path | str | Iterable[Path | str]) -> pd.DataFrame:
     """A run folder, or many, as one frame with COLUMNS: a row a sample, and a row without latency a failed cell.
 
     Latencies in milliseconds; ``expected_calls`` are the calls of compiled code that one sample must make,
-    ``compiled_calls`` those it made; ``tokens`` are the ids that the cell's first call produced, as JSON.
+    ``compiled_calls`` those it made; ``tokens`` are the ids that the cell's first call produced, as
+    JSON, None where the engine's arithmetic is less than its weights' precision and they may differ.
 
     Only the last complete attempt of a process counts; half-written lines are left out, their number is in
     ``frame.attrs["broken_lines"]``.
@@ -66,7 +67,8 @@ def _load(folder: Path) -> pd.DataFrame:
                                            "compiled_calls", "started_at"])  # fmt: skip
     constants = cells.drop(columns=["receipt", "failure", "stop_reason", "steady"])
     constants["expected_calls"] = [_per_sample(r, n) for r, n in zip(cells["receipt"], cells["count"], strict=True)]
-    constants["tokens"] = [json.dumps(r["tokens"]) if "tokens" in r else None for r in cells["receipt"]]
+    exact = [r.get("tokens") if r.get("arithmetic") != "mixed" else None for r in cells["receipt"]]
+    constants["tokens"] = [json.dumps(tokens) if tokens is not None else None for tokens in exact]
     frame = constants.merge(samples, on=["process", "attempt", "cell"], how="left")
     frame = frame[[_counts(*row) for row in zip(frame["role"], frame["index"], frame["count"], strict=True)]]
     frame = frame.assign(run=manifest.run, report=manifest.report, device=manifest.device, machine=manifest.machine)
@@ -136,7 +138,8 @@ def cell_table(rows: pd.DataFrame) -> pd.DataFrame:
         tally = group["status"].value_counts()
         status = ", ".join(f"{s} {n}" if len(tally) > 1 else s for s, n in tally.items())
         found.append(dict(zip([*KEY, "exhibit"], key, strict=True)) | facts | {"status": status})
-    return pd.DataFrame(found)
+    columns = [*KEY, "exhibit", "median_ms", "low_ms", "high_ms", "rounds", "samples", "status"]
+    return pd.DataFrame(found, columns=columns)
 
 
 def by_clock(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

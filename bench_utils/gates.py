@@ -116,7 +116,8 @@ def _one_thread_count(cells: pd.DataFrame) -> tuple[str, str, str]:
 
 def _same_tokens(cells: pd.DataFrame, baseline: str) -> tuple[str, str, str]:
     """Compares with the baseline's greedy tokens of the same round, in full precision only."""
-    exact = cells[(cells["dtype"] == "float32") & cells["receipt"].map(lambda r: "tokens" in r)]
+    known = cells["receipt"].map(lambda r: "tokens" in r and r.get("arithmetic") != "mixed")
+    exact = cells[(cells["dtype"] == "float32") & known]
     key = ["model", "dtype", "cell", "round"]
     tokens = exact.assign(tokens=[str(r["tokens"]) for r in exact["receipt"]])
     base = tokens[tokens["variant"] == baseline].set_index(key)["tokens"]

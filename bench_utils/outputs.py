@@ -10,12 +10,13 @@ CELL = ["model", "phase", "prompt_tokens", "new_tokens", "batch_size"]
 ARM = ["variant", "dtype"]
 
 
-def outputs(receipts: pd.DataFrame, baseline: str = "eager") -> pd.DataFrame:
+def compare_outputs(receipts: pd.DataFrame, baseline: str = "eager") -> pd.DataFrame:
     """A row a variant, dtype and cell that gave tokens; the worst of its rounds.
 
     ``tokens`` of one sequence, of which the first ``same`` are those of ``baseline`` in float32 on the same prompt
     (NaN where the baseline did not run that cell); ``difference``: the largest of a logit from plain PyTorch along
-    the same tokens, in standard deviations, with the ``tolerance`` of its dtype (NaN where an engine shows no logits).
+    the same tokens, in standard deviations, with the ``tolerance`` of its ``arithmetic`` (NaN where
+    an engine shows no logits).
     """
     cells = receipts[receipts["phase"].isin(TIMED) & ~receipts["status"].isin(UNFINISHED)]
     cells = cells[cells["receipt"].map(lambda r: bool(r.get("tokens")))]
@@ -25,12 +26,13 @@ def outputs(receipts: pd.DataFrame, baseline: str = "eager") -> pd.DataFrame:
         {name: getattr(row, name) for name in (*ARM, *CELL)}
         | {"tokens": len(row.receipt["tokens"][0])}
         | {"same": _same(row.receipt["tokens"], expected.get(tuple(getattr(row, k) for k in (*CELL, "round"))))}
+        | {"arithmetic": row.receipt.get("arithmetic", row.dtype)}
         | {k: row.receipt.get("equivalence", {}).get(k, float("nan")) for k in ("difference", "tolerance")}
         for row in cells[cells["variant"] != baseline].itertuples()
     ]
-    columns = [*CELL, *ARM, "tokens", "same", "difference", "tolerance"]
+    columns = [*CELL, *ARM, "tokens", "same", "arithmetic", "difference", "tolerance"]
     table = pd.DataFrame(found, columns=columns)
-    worst = {"tokens": "min", "same": "min", "difference": "max", "tolerance": "first"}
+    worst = {"tokens": "min", "same": "min", "arithmetic": "first", "difference": "max", "tolerance": "first"}
     return table.groupby([*CELL, *ARM], sort=False).agg(worst).reset_index()[columns]
 
 
@@ -54,7 +56,8 @@ def outputs_in_words(table: pd.DataFrame) -> str:
     said = [f"{', '.join(alike)}: every token is the baseline's, up to {known['tokens'].max():.0f} in a row"]
     said = said if alike else []
     said += [
-        f"{row.variant} in {row.dtype} on {row.model} parts from it after {row.same:.0f} of {row.tokens:.0f} tokens"
+        f"{row.variant} in {row.dtype} ({row.arithmetic} arithmetic) on {row.model} parts from it after "
+        f"{row.same:.0f} of {row.tokens:.0f} tokens"
         for row in apart.sort_values("same").drop_duplicates([*ARM, "model"]).itertuples()
     ]
     return "; ".join(said) + "."
@@ -76,3 +79,25 @@ def engines(receipts: pd.DataFrame) -> pd.DataFrame:
             | {"reason": (bad["reason"].iloc[0] or "") if len(bad) else ""}
         )
     return pd.DataFrame(found)
+
+
+def operator_table(receipts: pd.DataFrame) -> pd.DataFrame:
+    """Exhibits that were profiled: operators of one step and the share of its time inside their kernels."""
+    found = [
+        {"model": row.model, "variant": row.variant, "phase": row.phase} | row.receipt["profile"]
+        for row in receipts[receipts["exhibit"].astype(bool)].itertuples()
+        if "profile" in row.receipt
+    ]
+    return pd.DataFrame(found, columns=None if found else ["model", "variant", "phase", "operators", "kernel_share"])
+
+
+def client_overhead(receipts: pd.DataFrame) -> pd.DataFrame:
+    """What the client of a server adds by itself, in microseconds: the largest of a variant's processes."""
+    found = [
+        {"variant": variant} | receipt["client_overhead_us"]
+        for variant, receipt in zip(receipts["variant"], receipts["receipt"], strict=True)
+        if "client_overhead_us" in receipt
+    ]
+    return (
+        pd.DataFrame(found, columns=None if found else ["variant"]).groupby("variant", sort=False).max().reset_index()
+    )

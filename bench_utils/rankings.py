@@ -15,8 +15,8 @@ def rank(rows: pd.DataFrame, phase: str) -> pd.DataFrame:
     """Variants by geometric mean latency of a phase, over the models that all of them measured.
 
     ``latency_ms`` is the geometric mean over ``models`` of the rounds' medians; ``left_out`` names models that some
-    variant lacks: a mean over different models would rank the models. Raises BenchError when nothing is common, and for rows of
-    several timers.
+    variant lacks: a mean over different models would rank the models. Raises BenchError when nothing is common, and
+    for rows of several timers.
     """
     refuse_mixture(rows)
     cells = frames.medians(rows[rows["phase"] == phase])

@@ -47,9 +47,10 @@ def grid(rows: pd.DataFrame) -> pd.DataFrame:
 def costs(table: pd.DataFrame, embeddings: bool = True) -> pd.DataFrame:
     """The fit of every variant and phase of a ``grid``: a row each, costs in microseconds with 95 % intervals.
 
-    ``layer_us``, ``mb_us`` with ``_low`` and ``_high`` and ``start_us``; ``r2``, and that of layers, and of megabytes,
+    ``layer_us``, ``mb_us`` with ``_low`` and ``_high``, and ``start_us``; ``r2``, and that of layers, and of megabytes,
     alone; ``crossover``: the width at which a layer's weights cost as much as the layer itself, with its interval over
-    the rounds (NaN where a cost is not above zero). ``embeddings``: whether the head's bytes are counted. Raises BenchError for fewer than LEAST_MODELS models.
+    the rounds (NaN where a cost is not above zero). ``embeddings``: whether the head's bytes are counted. Raises
+    BenchError for fewer than LEAST_MODELS models.
     """
     keys = ["variant", "dtype", "phase"]
     found = [

@@ -94,6 +94,21 @@ def costs_in_words(costs: pd.DataFrame) -> str:
     return _sentence(said)
 
 
+def decided_in_words(costs: pd.DataFrame, variant: str, phase: str) -> str:
+    """What decides the latency of a step: "below a width of 190 (170 to 210) depth decides, above it parameters"."""
+    mine = costs[(costs["variant"] == variant) & (costs["phase"] == phase)]
+    if mine.empty:
+        return f"{phase} with {variant} was not measured"
+    row = mine.iloc[0]
+    layer = with_interval(row["layer_us"], row["layer_us_low"], row["layer_us_high"])
+    mb = with_interval(row["mb_us"], row["mb_us_low"], row["mb_us_high"])
+    said = f"a step of {variant} {phase} costs {layer} us a layer and {mb} us a megabyte of weights"
+    if row["crossover"] != row["crossover"]:
+        return f"{said}; one of the two is not above zero, so no width parts them"
+    width = with_interval(row["crossover"], row["crossover_low"], row["crossover_high"])
+    return f"{said}: below a width of {width} depth decides, above it parameters"
+
+
 def _sentence(parts) -> str:
     text = "; ".join(parts)
     return (

@@ -12,6 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from ..errors import BenchError
 from . import addresses
@@ -75,7 +76,7 @@ _PATTERNS = {
     ),
     "AWS key": re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|(?i:aws_secret_access_key)\W{1,4}[A-Za-z0-9/+]{30,}"),
     "private key": re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----"),
-    "e-mail address": re.compile(r"\b(?!git@)[\w.%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}\b"),
+    "e-mail address": re.compile(r"(?<![\w.%+-])(?!git@)[\w.%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}\b"),
     "GPU serial": re.compile(
         r"\b(?:GPU|MIG)-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"
         r"|\bserial(?:[ _](?:number|no))?\b[\"']?\s*[:=]\s*[\"']?(?=\w*\d)\w{8,}",
@@ -114,10 +115,10 @@ def clean(text: str) -> str:
 def check(text: str) -> list[Leak]:
     """Return what is private in a text: paths, names, addresses, tokens and serial numbers, in fixed order.
 
-    Markup is looked through, so a path that a highlighter has cut into pieces is found; embedded images are
-    skipped.
+    Markup is looked through, so a path that a highlighter has cut into pieces is found, and so is
+    one in an address or a drawing; what is embedded as base64 is skipped.
     """
-    raw = _DATA_URI.sub("", text)
+    raw = unquote(_DATA_URI.sub("", text))
     seen = html.unescape(_TAG.sub(" ", _INLINE_TAG.sub("", raw)))
     leaks: dict[Leak, None] = {}
     for version in (raw, seen):

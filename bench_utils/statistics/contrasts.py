@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -169,9 +170,15 @@ def contrast_mde(sd: float, n: int, alpha: float = 0.05, power: float = 0.8) -> 
     _check_power(n, alpha, power)
     if not (math.isfinite(sd) and sd > 0):
         raise ValueError(f"sd must be positive, not {sd}")
+    return math.expm1(_detectable(n, alpha, power) * sd)
+
+
+@functools.cache
+def _detectable(n: int, alpha: float, power: float) -> float:
+    """Effect in standard deviations; solving takes milliseconds, and contrasts of a run share their n."""
     from statsmodels.stats.power import TTestPower
 
-    return math.expm1(float(TTestPower().solve_power(nobs=n, alpha=alpha, power=power)) * sd)
+    return float(TTestPower().solve_power(nobs=n, alpha=alpha, power=power))
 
 
 def _check_power(n: int, alpha: float, power: float) -> None:

@@ -14,17 +14,24 @@ PACKAGE = REPOSITORY / "bench_utils"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 # From the ground up: a room may know its own floor and those below it.
 FLOORS = [
-    {"errors", "formatting", "statistics", "processes", "privacy", "receipts", "project"},
-    {"catalog", "environment", "timing", "records", "published", "progress"},
-    {"loading", "plan", "frames", "physics", "equivalence"},
-    {"schedule", "backends", "contrasts", "compiling", "selftest", "gates", "figures", "wording", "audit"},
-    {"parity", "claims", "rankings", "runs"},
+    {"errors", "formatting", "privacy", "processes", "project", "receipts", "statistics"},
+    {
+        "artifacts", "catalog", "energy", "environment", "operators", "prices", "progress", "published", "records",
+        "timing",
+    },
+    {"cells", "equivalence", "frames", "loading", "physics", "plan"},
+    {
+        "audit", "backends", "compiling", "contrasts", "figures", "gates", "outputs", "scaling", "schedule",
+        "selftest", "shifts", "wording",
+    },
+    {"claims", "comparison", "confounds", "cost", "ledger", "parity", "rankings", "runs"},
     {"child", "study"},
     {"worker"},
-    {"facts"},
+    {"doctor", "facts"},
     {"reporting"},
-    {"cli", "__main__", "__init__"},
-]
+    {"explore", "measuring"},
+    {"__init__", "__main__", "cli"},
+]  # fmt: skip
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 
 

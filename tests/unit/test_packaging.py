@@ -30,7 +30,8 @@ def test_every_direct_dependency_is_pinned_alike_in_lock_and_conda_environment()
     assert {line for line in pip if "==" in line} == {f"{name}=={lock()[name]}" for name in direct}
     assert "--constraint requirements.lock" in pip
     assert "--editable ." in pip
-    assert {normal(name) for name in project["optional-dependencies"]["test"]} <= lock().keys()
+    for extra in project["optional-dependencies"].values():
+        assert {normal(name) for name in extra} <= lock().keys()
 
 
 def test_the_lock_pins_versions_and_names_no_place_to_get_them():
@@ -48,7 +49,20 @@ def test_the_conda_environment_has_a_python_that_the_project_accepts():
 def test_make_alone_prints_the_targets_with_their_help():
     shown = subprocess.run(["make", "-s"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
     targets = {line.split()[0] for line in shown.splitlines()[:-1]}
-    assert targets == {"help", "setup", "lab", "run", "render", "site", "test", "test-services", "check", "clean"}
+    assert targets == {
+        "help",
+        "setup",
+        "lab",
+        "run",
+        "render",
+        "site",
+        "verify",
+        "vllm",
+        "test",
+        "test-services",
+        "check",
+        "clean",
+    }
     assert all(len(line.split()) > 2 for line in shown.splitlines())
 
 

@@ -1,14 +1,11 @@
-"""The page: what it says, in which order, and what a hostile notebook cannot make it do."""
+"""The page: what it says, in which order."""
 
-import base64
 import copy
 import re
-import struct
 import subprocess
 import sys
-import zlib
-from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import quote
 
 import nbformat
 import pytest
@@ -17,30 +14,8 @@ from test_reporting_sample import CONTEXT, cell, executed_sample, notebook, text
 
 from bench_utils.reporting.canonical import canonical
 from bench_utils.reporting.exporter import render
-from bench_utils.reporting.pictures import clean_png, safe_svg
 from bench_utils.reporting.sanitize import clean_html, markdown_html
-
-SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="9" height="9"/></svg>'
-
-
-def chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-PNG = (
-    b"\x89PNG\r\n\x1a\n"
-    + chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0))
-    + chunk(b"tEXt", b"Author\0grace at /home/grace")
-    + chunk(b"IDAT", zlib.compress(b"\0\0"))
-    + chunk(b"IEND", b"")
-)
-
-
-def shown(data: dict, bench: dict | None = None) -> nbformat.NotebookNode:
-    """Return a report with one displayed output."""
-    one = cell("show()")
-    one.outputs = [new_output("display_data", data=data, metadata={"bench": bench} if bench else {})]
-    return notebook(text("# T"), one)
+from tests.hostile import DRAWING, audited, shown
 
 
 def printing(name: str, words: str) -> nbformat.NotebookNode:
@@ -49,117 +24,11 @@ def printing(name: str, words: str) -> nbformat.NotebookNode:
     return notebook(text("# T"), one)
 
 
-class _Auditor(HTMLParser):
-    """Collects what could run or load."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.bad: list[str] = []
-        self.ids: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag in {
-            "script",
-            "iframe",
-            "object",
-            "embed",
-            "form",
-            "input",
-            "link",
-            "base",
-            "svg",
-            "math",
-            "video",
-            "audio",
-        }:
-            self.bad.append(tag)
-        for name, value in attrs:
-            value = value or ""
-            if name.startswith("on") or name in ("srcset", "action", "formaction", "style", "xlink:href"):
-                self.bad.append(f"{tag} {name}")
-            if name == "src" and not value.startswith("data:image/"):
-                self.bad.append(f"{tag} src={value}")
-            if name == "href" and re.match(r"\s*(?:javascript|data|vbscript|file):", value, re.IGNORECASE):
-                self.bad.append(f"{tag} href={value}")
-            if name == "id":
-                self.ids.append(value)
-
-
-def audited(page: str) -> _Auditor:
-    auditor = _Auditor()
-    auditor.feed(page)
-    assert auditor.bad == []
-    assert len(auditor.ids) == len(set(auditor.ids))
-    return auditor
-
-
 def body(nb: nbformat.NotebookNode) -> str:
     """Return the audited page's main part."""
     page = render(nb)
     audited(page)
     return page[page.index("<main") : page.index("</main>")]
-
-
-SCRIPT = "<script>alert(1)</script>"
-HOSTILE_HTML = [
-    SCRIPT,
-    "<SCRIPT SRC=//evil.example/x.js></SCRIPT>",
-    "<scr<script>ipt>alert(1)</scr</script>ipt>",
-    "<img src=x onerror=alert(1)>",
-    "<img src='https://evil.example/pixel.png' alt=x>",
-    "<img src='data:image/svg+xml;base64,PHN2Zz4=' alt=x>",
-    "<svg onload=alert(1)><script>alert(1)</script></svg>",
-    "<math><mi xlink:href='javascript:alert(1)'>x</mi></math>",
-    "<iframe src='javascript:alert(1)'></iframe>",
-    "<a href='javascript:alert(1)'>x</a>",
-    "<a href=' java\nscript:alert(1)'>x</a>",
-    "<a href='&#106;avascript:alert(1)'>x</a>",
-    "<a href='data:text/html,<script>alert(1)</script>'>x</a>",
-    "<style>@import 'https://evil.example/x.css'; body{display:none}</style>",
-    "<p style='position:fixed;inset:0;background:url(https://evil.example)'>x</p>",
-    "<link rel=stylesheet href=https://evil.example/x.css>",
-    "<meta http-equiv=refresh content='0;url=https://evil.example'>",
-    "<base href='https://evil.example/'>",
-    "<form action='https://evil.example'><input name=x><button>go</button></form>",
-    "<details ontoggle=alert(1) open><summary>x</summary></details>",
-    "<div id='main' class='claims'>x</div>",
-    "<!--<img src='--><img src=x onerror=alert(1)//'>",
-    "<noscript><p title='</noscript><img src=x onerror=alert(1)>'>",
-    "</main></div></body></html><script>alert(1)</script>",
-    "<object data='data:text/html,x'></object><embed src=x>",
-]
-
-
-@pytest.mark.parametrize("html", HOSTILE_HTML)
-def test_hostile_html_output_is_defused(html: str) -> None:
-    found = body(shown({"text/html": f"<p>before</p>{html}", "text/plain": "plain"}))
-    assert "before" in found and "evil.example" not in found
-
-
-@pytest.mark.parametrize("html", HOSTILE_HTML)
-def test_hostile_html_in_markdown_is_defused(html: str) -> None:
-    audited(render(notebook(text(f"# T\n\nwords\n\n{html}"), text(f"## {html}"))))
-
-
-@pytest.mark.parametrize(
-    "source",
-    [
-        "[x](javascript:alert(1))",
-        "[x](JaVaScRiPt:alert(1))",
-        "[x](data:text/html;base64,PHNjcmlwdD4=)",
-        "[x](vbscript:x)",
-        "![x](https://evil.example/pixel.png)",
-        "![x](javascript:alert(1))",
-        "<javascript:alert(1)>",
-        "[x]: javascript:alert(1)\n\n[x]",
-        "`<script>alert(1)</script>`",
-        "```html\n</code></pre><script>alert(1)</script>\n```",
-    ],
-)
-def test_hostile_markdown_is_defused(source: str) -> None:
-    page = render(notebook(text("# T"), text(source)))
-    audited(page)
-    assert "evil.example" not in page
 
 
 def test_what_markdown_is_for_survives() -> None:
@@ -183,68 +52,6 @@ def test_a_frames_own_html_keeps_its_table() -> None:
     assert '<th colspan="2">a</th>' in html and "scoped" not in html and "border" not in html
 
 
-@pytest.mark.parametrize("place", ["text/plain", "stdout", "stderr", "error", "code", "title"])
-def test_hostile_text_stays_text(place: str) -> None:
-    words = f"</pre></code></main>{SCRIPT}<img src=x onerror=alert(1)>"
-    if place in ("stdout", "stderr"):
-        nb = printing(place, words)
-    elif place == "text/plain":
-        nb = shown({"text/plain": words})
-    elif place == "error":
-        nb = notebook(text("# T"), cell("1"))
-        nb.cells[1].outputs = [new_output("error", ename=words, evalue=words, traceback=[words])]
-    else:
-        nb = notebook(text(f"# {words}" if place == "title" else "# T"), cell(words))
-    page = render(nb, context={"report": words, "device": words, "run": words})
-    audited(page)
-    assert SCRIPT not in page
-
-
-BENCHES = [
-    {"kind": "headline", "parts": [[SCRIPT, False], [SCRIPT, True]]},
-    {"kind": "prose", "parts": [[SCRIPT, False], ['"><img src=x onerror=alert(1)>', True]]},
-    {
-        "kind": "claims",
-        "claims": [
-            {
-                "id": SCRIPT,
-                "text": SCRIPT,
-                "verdict": "refuted",
-                "reason": SCRIPT,
-                "value": SCRIPT,
-                "unit": SCRIPT,
-            }
-        ],
-    },
-    {"kind": "claims", "claims": [{"id": "C1", "text": "x", "verdict": f"supported'{SCRIPT}"}]},
-    {"kind": "facts", "name": "provenance", "title": SCRIPT, "facts": [[SCRIPT, SCRIPT]]},
-    {
-        "kind": "table",
-        "name": "t",
-        "caption": SCRIPT,
-        "columns": [["m", SCRIPT, False]],
-        "rows": [{"m": SCRIPT}],
-    },
-    {
-        "kind": "figure",
-        "name": "f",
-        "caption": SCRIPT,
-        "alt": f'"{SCRIPT}',
-        "columns": [["m", SCRIPT, False]],
-        "rows": [{"m": SCRIPT}],
-    },
-    {"kind": "text", "name": "x", "caption": SCRIPT, "text": f"</pre>{SCRIPT}"},
-]
-
-
-@pytest.mark.parametrize("bench", BENCHES, ids=lambda bench: bench["kind"])
-def test_model_names_claims_and_captions_are_text(bench: dict) -> None:
-    nb = shown({"text/html": SCRIPT, "image/svg+xml": SVG, "text/plain": "plain"}, bench)
-    page = render(nb)
-    audited(page)
-    assert SCRIPT not in page
-
-
 @pytest.mark.parametrize(
     "bench",
     [
@@ -265,45 +72,9 @@ def test_malformed_data_falls_back_to_text(bench: object) -> None:
     assert "fallback" in render(shown({"text/plain": "fallback"}, bench))
 
 
-SVG_ATTACKS = [
-    "<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>",
-    "<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>",
-    "<svg xmlns='http://www.w3.org/2000/svg'><foreignObject><p>x</p></foreignObject></svg>",
-    "<svg xmlns='http://www.w3.org/2000/svg' xmlns:xlink='http://www.w3.org/1999/xlink'>"
-    "<a xlink:href='javascript:alert(1)'><rect/></a></svg>",
-    "<svg xmlns='http://www.w3.org/2000/svg'><image href='https://evil.example/x.png'/></svg>",
-    "<svg xmlns='http://www.w3.org/2000/svg'><use href='https://evil.example/x.svg#a'/></svg>",
-    "<svg xmlns='http://www.w3.org/2000/svg'><rect style='fill:url(https://evil.example)'/></svg>",
-    "<svg xmlns='http://www.w3.org/2000/svg'><style>@import 'https://evil.example';</style></svg>",
-    "<svg xmlns='http://www.w3.org/2000/svg'><animate attributeName='href' values='javascript:alert(1)'/></svg>",
-    "<!DOCTYPE svg [<!ENTITY a 'b'>]><svg xmlns='http://www.w3.org/2000/svg'><text>&a;</text></svg>",
-    "<?xml-stylesheet href='https://evil.example/x.css'?><svg xmlns='http://www.w3.org/2000/svg'><rect/></svg>",
-    "<html><script>alert(1)</script></html>",
-    "not a drawing",
-]
-
-
-@pytest.mark.parametrize("svg", SVG_ATTACKS)
-def test_an_svg_that_runs_or_loads_is_not_used(svg: str) -> None:
-    assert safe_svg(svg) is None or "evil" not in safe_svg(svg)
-    png = base64.b64encode(PNG).decode()
-    page = render(shown({"image/svg+xml": svg, "image/png": png, "text/plain": "x"}))
-    audited(page)
-    assert "evil" not in "".join(
-        base64.b64decode(m).decode("latin-1") for m in re.findall(r"base64,([A-Za-z0-9+/=]+)", page)
-    )
-
-
 def test_svg_comes_before_png_and_keeps_its_drawing() -> None:
-    page = render(shown({"image/svg+xml": f"<?xml version='1.0'?>\n<!-- note -->\n{SVG}", "image/png": "x"}))
-    assert base64.b64encode(SVG.encode()).decode() in page
-
-
-def test_texts_hidden_in_a_png_are_dropped() -> None:
-    cleaned = clean_png(PNG)
-    assert cleaned is not None and b"grace" not in cleaned and cleaned.endswith(chunk(b"IEND", b""))
-    assert clean_png(b"<script>") is None
-    assert "<img" not in render(shown({"image/png": "!!", "text/plain": "x"}))
+    page = render(shown({"image/svg+xml": f"<?xml version='1.0'?>\n<!-- note -->\n{DRAWING}", "image/png": "x"}))
+    assert quote(DRAWING, safe=" !$'()*+,-./:;=?@_~") in page
 
 
 @pytest.mark.parametrize(
@@ -340,14 +111,14 @@ def test_a_huge_table_is_cut_and_says_so() -> None:
 
 def test_contents_lead_to_unique_places() -> None:
     page = render(executed_sample()[1], context=CONTEXT)
-    ids = audited(page).ids
+    ids = audited(page)
     targets = re.findall(r'<a href="#([^"]+)">', page)
     assert {"results", "results-2", "limits", "main", "top"} <= set(targets) | {"main", "top"}
     assert set(targets) <= set(ids)
 
 
 def test_headings_cannot_take_the_places_of_the_template() -> None:
-    ids = audited(render(notebook(text("# T"), text("## Main\n\n## Claims\n\n## !!!")))).ids
+    ids = audited(render(notebook(text("# T"), text("## Main\n\n## Claims\n\n## !!!"))))
     assert {"main-2", "claims-2", "section"} <= set(ids)
 
 
