@@ -60,7 +60,8 @@ class Preset(Strict):
         compiled = {c.process for c in (*self.measured, *self.shown) if catalog.variant(c.variant).compiled}
         joules = energy.PASS_SECONDS * sum(c.phase == "e2e" for c in self.measured) * self.energy
         rounds = self.rounds * (self.start_seconds + len(self.measured) * self.cell_seconds + joules)
-        return (rounds + self.start_seconds + len(compiled) * self.cold_seconds) / 60
+        once = self.start_seconds + len(self.shown) * self.cell_seconds + len(compiled) * self.cold_seconds
+        return (rounds + once) / 60
 
 
 class ClaimPlan(Strict):

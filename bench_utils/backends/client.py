@@ -14,14 +14,14 @@ from .stream import Dialect, Piece, Stream
 
 # Longest silence before a token, in seconds; the limit of a whole cell is the worker's.
 LIMIT = 120.0
-# How long an idle connection is kept, in seconds: servers close theirs after five, without a word.
-KEPT = 2.0
 _SILENT = (b":", b"event:", b"id:", b"retry:")  # lines of server-sent events that carry no data
 
 
 class Client:
-    """Asks one server, one request at a time, over a connection that is kept.
+    """Asks one server, one request at a time, each over a connection of its own.
 
+    llama.cpp's server promises to keep a connection and closes it after a streamed answer: a request sent into that
+    moment is lost. Connecting is part of the latency, the same for every server.
     ``last_words()`` is what the server said last, for the case that it dies. Every failure is a CellError, and none
     names the server's address.
     """
@@ -35,9 +35,10 @@ class Client:
         last_words: Callable[[], str] = lambda: "",
     ) -> None:
         self.url, self.dialect, self.limit, self.last_words = url.rstrip("/"), dialect, limit, last_words
-        fixed = {"accept-encoding": "identity", "content-type": "application/json", **(headers or {})}
+        fixed = {"accept-encoding": "identity", "content-type": "application/json", "connection": "close"}
         self._http = httpx.Client(
-            base_url=self.url, headers=fixed, timeout=limit, limits=httpx.Limits(keepalive_expiry=KEPT),
+            base_url=self.url, headers=fixed | (headers or {}), timeout=limit,
+            limits=httpx.Limits(max_keepalive_connections=0),
             trust_env=False,  # proxies are for the world outside, and most servers are on this machine
         )  # fmt: skip
 

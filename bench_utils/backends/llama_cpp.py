@@ -30,6 +30,12 @@ class State:
     token: int
 
 
+def refuse_heads(config, dtype: str) -> None:
+    """CellError for a shape at which the library would end the process."""
+    if dtype == "float32" and config.n_embd == config.n_head:
+        raise CellError("unavailable", "llama.cpp aborts on heads of size 1 when flash attention is off")
+
+
 class LlamaCppBackend(Exported):
     """One GGUF file in one context of the model's own length."""
 
@@ -59,8 +65,7 @@ class LlamaCppBackend(Exported):
         libllama.library()  # loading the library is not what load times
 
     def export(self, digest: str) -> Path:
-        if self.dtype == "float32" and self.config.n_embd == self.config.n_head:
-            raise CellError("unavailable", "llama.cpp aborts on heads of size 1 when flash attention is off")
+        refuse_heads(self.config, self.dtype)
         return gguf_file.export(self.store, self.model, self.module, self.provenance, self.dtype)
 
     def load(self) -> dict:

@@ -11,7 +11,7 @@ import torch
 
 from ..artifacts import artifact
 from . import gguf_file
-from .llama_cpp import LlamaCppBackend
+from .llama_cpp import LlamaCppBackend, refuse_heads
 from .served import Served
 from .stream import Dialect, Piece
 
@@ -64,6 +64,7 @@ class LlamaServerBackend(Served):
 
         A token that ends within a character would come late, and its id not at all.
         """
+        refuse_heads(self.config, self.dtype)
         builder = {"gguf": version("gguf"), "writer": gguf_file.WRITER, "tokenizer": None}
         folder = artifact(
             self.store, digest, f"gguf-{self.dtype}-ids", builder,
@@ -74,8 +75,7 @@ class LlamaServerBackend(Served):
     def build(self) -> None:
         """The GGUF file, and what it holds."""
         super().build()
-        found = gguf_file.describe(self.file)
-        self.provenance |= {"parameters": found["parameters"], "attention": "llama.cpp"}
+        self.provenance |= gguf_file.readback(self.file, self.provenance["digest"]) | {"attention": "llama.cpp"}
 
     def command(self, port: int) -> list[str]:
         """The program beside this file."""
@@ -109,7 +109,8 @@ class LlamaServerBackend(Served):
         return {
             "version": self.client.json("/props")["build_info"],
             "package": f"xllamacpp {version('xllamacpp')}",
+            "threads": torch.get_num_threads(),
             "attention": "plain" if full else "flash where it is supported",
+            "cache": "dynamic",
             "kv_cache": "float32" if full else "float16",
-            "artifact": "gguf",
         }

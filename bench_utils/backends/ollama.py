@@ -71,11 +71,10 @@ class OllamaBackend(Served):
     def build(self) -> None:
         """The GGUF file, whose tokenizer must be the checkpoint's."""
         super().build()
-        found = gguf_file.describe(self.file)
-        if found["tokenizer"] == "none":
+        if gguf_file.describe(self.file)["tokenizer"] == "none":
             said = f"Ollama takes text, and the GGUF file of {self.model.name!r} holds no tokenizer"
             raise CellError("unavailable", f"{said}; measure a folder with a byte-level BPE tokenizer")
-        self.provenance |= {"parameters": found["parameters"], "attention": "llama.cpp"}
+        self.provenance |= gguf_file.readback(self.file, self.provenance["digest"]) | {"attention": "llama.cpp"}
         self.name = f"bench-{self.provenance['digest']}-{self.dtype.replace('_', '')}"
 
     def command(self, port: int) -> list[str]:
@@ -125,8 +124,8 @@ class OllamaBackend(Served):
         return DTYPES.get(level, str(level))
 
     def facts(self) -> dict:
-        """The version that the server reports."""
-        return {"version": self.client.json("/api/version").get("version"), "artifact": "gguf"}
+        """The version that the server reports, and the threads that it was told to use."""
+        return {"version": self.client.json("/api/version").get("version"), "threads": torch.get_num_threads()}
 
     def close(self) -> None:
         """A server that was there before is left as it was found."""

@@ -190,7 +190,6 @@ class Served(Exported):
             "runs_in": "a server, over HTTP",
             "command": self.shown,
             "model": self.client.dialect.answered,
-            "threads": torch.get_num_threads(),
             "prompt": "text" if self.texts else "token ids",
             "cached_tokens": self._cached,
             "first_tokens_together": self._together,

@@ -62,4 +62,9 @@ class TransformersServeBackend(Served):
 
     def facts(self) -> dict:
         """The server does not tell its version; it is this environment's."""
-        return {"version": version("transformers"), "cache": "dynamic", "artifact": "checkpoint"}
+        return {
+            "version": version("transformers"),
+            "threads": torch.get_num_threads(),
+            "cache": "dynamic",
+            "artifact": "checkpoint",
+        }

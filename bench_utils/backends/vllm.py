@@ -107,7 +107,13 @@ class VllmBackend(Served):
 
     def facts(self) -> dict:
         """The version that the server reports."""
-        return {"version": self.client.json("/version").get("version"), "kv_cache": "paged", "artifact": "checkpoint"}
+        return {
+            "version": self.client.json("/version").get("version"),
+            "threads": torch.get_num_threads(),
+            "cache": "paged",
+            "kv_cache": self.dtype,
+            "artifact": "checkpoint",
+        }
 
     def loaded_dtype(self) -> str:
         """The dtype that the engine says it runs."""

@@ -28,8 +28,6 @@ class Failure(NamedTuple):
     waits: str | None = None
 
 
-SERVERS, CONCURRENCY = "servers", "concurrency"
-
 FAILURES = {
     "B01": Failure(
         "arms named compile never called the compiler; a paradox was published about them",
@@ -73,8 +71,7 @@ FAILURES = {
     ),
     "B11": Failure(
         "two calls in a row were reported as two at once, with twice the throughput",
-        "requests must overlap; throughput is tokens over the span of the wall clock",
-        waits=CONCURRENCY,
+        "requests are made one at a time; a plan cannot ask for more, and no throughput of several is stated",
     ),
     "B12": Failure(
         "a declared check of outputs gave nothing in any row, and nobody noticed",
@@ -287,7 +284,6 @@ FAILURES = {
     "B64": Failure(
         "time spent in the queue was left out",
         "latency from the intended arrival",
-        waits=SERVERS,
     ),
     "B65": Failure(
         "a sentinel for missing was averaged",

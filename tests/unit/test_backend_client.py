@@ -85,11 +85,12 @@ def test_waiting_in_the_servers_queue_is_part_of_the_latency():
     assert stream.latency_ms("prefill") >= 1e3 * QUEUE_SECONDS
 
 
-def test_the_connection_is_kept_between_requests():
+def test_every_request_has_a_connection_of_its_own():
+    """llama.cpp's server promises to keep one, and closes it after a streamed answer."""
     with asking() as (server, client):
         for _ in range(3):
             ask(client, 2).rest()
-    assert server.connections == 1
+    assert server.connections == 3
 
 
 def test_an_answer_that_failed_does_not_stand_in_the_way_of_the_next():
