@@ -52,7 +52,7 @@ _HOMES = {
     "compare_outputs": "outputs",
     "engines": "outputs",
     "client_overhead": "outputs",
-    "operator_table": "outputs",
+    "regimes": "regimes",
     "outputs_in_words": "outputs",
     "decided_in_words": "wording",
     "cost_table": "cost",

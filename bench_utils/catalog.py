@@ -155,6 +155,13 @@ _VARIANTS = (
         requires="cuda",
     ),
     Variant(
+        "cudagraph",
+        "cuda_graph",
+        "eager's kernels in one CUDA graph a decode step, static cache",
+        cache="static",
+        requires="cuda",
+    ),
+    Variant(
         "compile-static-max-autotune",
         "transformers",
         "torch.compile, max-autotune without graphs, static cache",

@@ -157,6 +157,8 @@ class Session:
         if self.plan.order == 0:
             found["bandwidth_gbs"] = physics.measured_bandwidth(self.request.device)
             found["last_cache_bytes"] = physics.last_cache_bytes(self.request.device)
+            if self.plan.dtype in catalog.TORCH_DTYPES:
+                found["gflops"] = physics.measured_gflops(self.request.device, self.plan.dtype)
         digest = self.provenance["digest"]
         if self.plan.round == 1 and not self.variant.compiled and digest in parity.references():
             status, evidence = parity.check(parity.observe(self.backend), digest, self.plan.dtype)
@@ -197,7 +199,7 @@ class Session:
                 "involuntary_switches": _involuntary_switches() - switches,
             }
         )
-        if cell.exhibit and self.variant.backend == "transformers":
+        if cell.exhibit and self.variant.backend in operators.PROFILED:
             receipt["profile"] = operators.profile(call, self.request.device, max(1, cell.new_tokens))
         if (mhz := clock_mhz(self.request.device)) is not None:
             self.clocks.append(mhz)

@@ -160,15 +160,18 @@ def _possible(rows: pd.DataFrame, receipts: pd.DataFrame) -> tuple[str, str, str
     return *evidence[:2], f"{evidence[2]}; at most {best:.0%} of the measured bandwidth"
 
 
+def seen_once(receipts: pd.DataFrame, name: str) -> float | None:
+    """What a round's first process found out about the device, the largest of the run; None where it did not."""
+    return max((r[name] for r in receipts["receipt"] if r.get(name) is not None), default=None)
+
+
 def roofline(rows: pd.DataFrame, receipts: pd.DataFrame) -> pd.DataFrame:
     """Each timed cell beside its memory bound: ``floor_ms`` from the bandwidth measured in this run, and the
     ``fraction`` of it that was reached; ``resident`` where the last cache may hold the weights and nothing is bound."""
-    probes = [r["bandwidth_gbs"] for r in receipts["receipt"] if "bandwidth_gbs" in r]
+    bandwidth, cache = seen_once(receipts, "bandwidth_gbs"), seen_once(receipts, "last_cache_bytes")
     cells = frames.cell_table(rows)
-    if not probes:
+    if not bandwidth:
         return pd.DataFrame()
-    bandwidth = max(probes)
-    cache = next((r["last_cache_bytes"] for r in receipts["receipt"] if "last_cache_bytes" in r), None)
     found = []
     for cell in cells.itertuples():
         model = MODELS.get(cell.model)

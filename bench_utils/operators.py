@@ -6,6 +6,7 @@ import time
 
 from .timing import Call
 
+PROFILED = ("transformers", "cuda_graph")  # engines that run PyTorch in the measuring process
 LAUNCHES = ("cudaLaunchKernel", "cuLaunchKernel", "cudaLaunchKernelExC", "cuLaunchKernelEx", "cudaGraphLaunch")
 
 

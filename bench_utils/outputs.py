@@ -81,16 +81,6 @@ def engines(receipts: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def operator_table(receipts: pd.DataFrame) -> pd.DataFrame:
-    """Exhibits that were profiled: operators of one step and the share of its time inside their kernels."""
-    found = [
-        {"model": row.model, "variant": row.variant, "phase": row.phase} | row.receipt["profile"]
-        for row in receipts[receipts["exhibit"].astype(bool)].itertuples()
-        if "profile" in row.receipt
-    ]
-    return pd.DataFrame(found, columns=None if found else ["model", "variant", "phase", "operators", "kernel_share"])
-
-
 def client_overhead(receipts: pd.DataFrame) -> pd.DataFrame:
     """What the client of a server adds by itself, in microseconds: the largest of a variant's processes."""
     found = [

@@ -27,6 +27,11 @@ def bytes_read(model: Model, dtype: str, phase: str, prompt_tokens: int, new_tok
     return BYTES[dtype] * (steps * weights + positions * per_position)
 
 
+def operations(model: Model) -> float:
+    """Multiplications and additions of one decode step of one sequence: two for every weight that is read."""
+    return 2.0 * (model.block_parameters + model.vocabulary * model.width)
+
+
 def floor_ms(read: float, bandwidth_gbs: float) -> float:
     """Milliseconds that reading so many bytes takes at best; bandwidth in 10^9 bytes a second."""
     return read / bandwidth_gbs / 1e6
@@ -62,3 +67,16 @@ def measured_bandwidth(device: str, repeats: int = 8) -> float:
     call, clock = Call(lambda _: None, lambda _: values.sum()), Clock(device)
     fastest = min(clock.time(call, i).latency_ms for i in range(repeats))
     return round(PROBE_BYTES / fastest / 1e6, 2)
+
+
+def measured_gflops(device: str, dtype: str, size: int = 1024, repeats: int = 5) -> float:
+    """Rate of matrix products of ``size`` in 10^9 operations a second: the fastest of a few."""
+    import torch
+
+    from .timing import Call, Clock
+
+    size = 4 * size if device.startswith("cuda") else size
+    values = torch.ones(size, size, device=device, dtype=getattr(torch, dtype))
+    call, clock = Call(lambda _: None, lambda _: values @ values), Clock(device)
+    fastest = min(clock.time(call, i).latency_ms for i in range(repeats))
+    return round(2 * size**3 / fastest / 1e6, 1)

@@ -86,6 +86,7 @@ class Backend(Protocol):
 
 _ENGINES = {
     "transformers": "transformers:TransformersBackend",
+    "cuda_graph": "cuda_graph:CudaGraphBackend",
     "onnxruntime": "onnxruntime:OnnxruntimeBackend",
     "llama_cpp": "llama_cpp:LlamaCppBackend",
     "llama_server": "llama_server:LlamaServerBackend",

@@ -54,6 +54,8 @@ class Served(Exported):
 
     def build(self) -> None:
         """The reference in memory and the server's file, untimed; its tokenizer where the server takes text."""
+        if self.takes_text and self.weights == "architecture" and not self.model.folder:
+            raise CellError("unavailable", "this server takes text, and weights without a checkpoint have no tokenizer")
         if self.takes_text:
             self.texts = Texts(self.model)
         super().build()

@@ -341,3 +341,14 @@ def test_an_address_where_nobody_listens_is_one_sentence(monkeypatch):
     with refused as caught, openai(monkeypatch, f"http://127.0.0.1:{launch.free_port()}"):
         pass
     assert caught.value.status == "unavailable"
+
+
+@pytest.mark.parametrize("variant", ["transformers-serve", "openai"])
+def test_weights_without_a_checkpoint_have_no_text_and_nobody_is_asked_for_it(variant, tmp_path):
+    model, asked = catalog.model("gpt2-25m"), catalog.variant(variant)
+    made = backends.make(model, asked, "float32", "cpu", "architecture", 1, tmp_path)
+    begin = time.monotonic()
+    with pytest.raises(CellError, match="takes text, and weights without a checkpoint have no tokenizer") as caught:
+        made.build()
+    assert caught.value.status == "unavailable"
+    assert time.monotonic() - begin < 1.0

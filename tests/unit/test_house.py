@@ -24,7 +24,7 @@ FLOORS = [
         "audit", "backends", "compiling", "contrasts", "figures", "gates", "outputs", "scaling", "schedule",
         "selftest", "shifts", "wording",
     },
-    {"claims", "comparison", "confounds", "cost", "ledger", "parity", "rankings", "runs"},
+    {"claims", "comparison", "confounds", "cost", "ledger", "parity", "rankings", "regimes", "runs"},
     {"child", "study"},
     {"worker"},
     {"doctor", "facts"},
