@@ -12,7 +12,16 @@ from ..errors import CellError
 from .client import Client
 from .launch import Remote
 from .served import Served
-from .stream import Dialect
+from .stream import Dialect, Piece
+
+
+class Standard(Dialect):
+    """Servers of hub repositories answer with the branch behind the name that was asked for."""
+
+    def piece(self, said: dict) -> Piece:
+        """One event of the answer, its model without the branch."""
+        found = super().piece(said)
+        return found._replace(model=found.model and found.model.removesuffix("@main"))
 
 
 class OpenaiBackend(Served):
@@ -36,7 +45,7 @@ class OpenaiBackend(Served):
         self.server = Remote(os.environ["OPENAI_BASE_URL"].rstrip("/").removesuffix("/v1"))
         self.shown, self._name = "at OPENAI_BASE_URL", ""
         self.connect()
-        self._name = _choose(self._models(), os.environ.get("OPENAI_MODEL"))
+        self._name = self._served(os.environ.get("OPENAI_MODEL"))
         self.client.dialect = self.dialect()
 
     def connect(self) -> None:
@@ -45,16 +54,23 @@ class OpenaiBackend(Served):
         headers = {"authorization": f"Bearer {key}"} if key else {}
         self.client = Client(self.server.url, self.dialect(), headers)
 
-    def _models(self) -> list[str]:
+    def _served(self, wanted: str | None) -> str:
+        """The model to ask for. A server that fails to list its models may serve the one that is named all the same."""
         try:
-            return [model["id"] for model in self.client.json("/v1/models")["data"]]
-        except (CellError, LookupError, TypeError) as error:
-            said = f": {error}" if isinstance(error, CellError) else ""
-            raise CellError("unavailable", f"no OpenAI-compatible server answers at OPENAI_BASE_URL{said}") from None
+            return _choose([model["id"] for model in self.client.json("/v1/models")["data"]], wanted)
+        except (LookupError, TypeError):
+            said = ""
+        except CellError as error:
+            if error.status == "unavailable":
+                raise
+            if error.status == "server_error" and wanted:
+                return wanted
+            said = f": {error}"
+        raise CellError("unavailable", f"no OpenAI-compatible server answers at OPENAI_BASE_URL{said}")
 
     def dialect(self) -> Dialect:
         """The standard's fields, and no others."""
-        return Dialect(self._name)
+        return Standard(self._name)
 
     def loaded_dtype(self) -> str:
         """Servers do not tell; the output check holds what is asked for against the reference."""

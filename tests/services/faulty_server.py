@@ -47,7 +47,8 @@ class Handler(BaseHTTPRequestHandler):
         """Health, and the models that are served."""
         names = {"two models": ["one", "another"], "no models": []}.get(self.server.fault, [MODEL])
         page = {"data": [{"id": name} for name in names]}
-        self._reply(200, b"<html>hello</html>" if self.server.fault == "not an API" else json.dumps(page).encode())
+        body = b"<html>hello</html>" if self.server.fault == "not an API" else json.dumps(page).encode()
+        self._reply(500 if self.server.fault == "lists nothing" else 200, body)
 
     def do_POST(self) -> None:  # noqa: N802
         """A completion, or its fault."""

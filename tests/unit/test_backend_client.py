@@ -310,9 +310,9 @@ def test_without_an_address_the_variant_is_unavailable(monkeypatch):
     assert "set it to an address" in backends.unavailable(catalog.variant("openai"), "cpu")
 
 
-@pytest.mark.parametrize("model", [None, MODEL])
-def test_the_only_model_or_the_one_that_was_named_is_asked(monkeypatch, model):
-    with serving() as server, openai(monkeypatch, server.url + "/v1/", model) as engine:
+@pytest.mark.parametrize(("fault", "model"), [("none", None), ("none", MODEL), ("lists nothing", MODEL)])
+def test_the_only_model_or_the_one_that_was_named_is_asked(monkeypatch, fault, model):
+    with serving(fault) as server, openai(monkeypatch, server.url + "/v1/", model) as engine:
         assert engine.client.dialect.model == MODEL
         said = json.dumps(engine.facts()) + engine.shown
     assert str(server.server_port) not in said
