@@ -14,13 +14,14 @@ from pathlib import Path
 
 from . import backends, catalog, energy, equivalence, operators, parity, physics, receipts
 from .cells import CellPlan
-from .environment import Neighbours, clock_mhz, single_thread_score
+from .environment import single_thread_score
 from .ledger import Ledger, ReadbackError, status_of
 from .privacy import clean
 from .processes import die_with_parent
 from .records import End, Failure, Journal, Process, Sample, kept
 from .schedule import ProcessPlan, Round
 from .timing import Budget, Call, Clock, Timed, WarmUp, collect, warm_up
+from .window import Window, verdicts
 
 POISONED = 3  # exit code of a process whose CUDA context is lost: the rest of its cells need another
 
@@ -178,10 +179,9 @@ class Session:
             self._collect(cell, call, budget, warm, ledger)
 
     def _collect(self, cell: CellPlan, call: Call, budget: Budget, warm: WarmUp, ledger: Ledger) -> None:
-        backend, neighbours = self.backend, Neighbours(self.backend.processes())
-        switches = _involuntary_switches()
+        backend, window = self.backend, Window(self.request.device, self.backend.processes())
         done = collect(call, self.clock, budget, ledger.keep)
-        others = neighbours.share()
+        beside = window.close()
         expected = done.count * backend.expected_calls(cell.phase, cell.new_tokens)
         receipt = (
             {"runs_in": "the measuring process", "arithmetic": backend.arithmetic}
@@ -195,22 +195,19 @@ class Session:
                 "compile_ms": warm.compile_ms,
                 "n_eff": done.interval.n_eff,
                 "lag1": done.interval.lag1,
-                "others_cores": others,
-                "involuntary_switches": _involuntary_switches() - switches,
             }
+            | beside
         )
         if cell.exhibit and self.variant.backend in operators.PROFILED:
             receipt["profile"] = operators.profile(call, self.request.device, max(1, cell.new_tokens))
-        if (mhz := clock_mhz(self.request.device)) is not None:
-            self.clocks.append(mhz)
-            receipt["clock_mhz"] = mhz
+        receipt |= operators.peak_memory(call, self.request.device)
+        self.clocks += [beside["clock_mhz"]] if "clock_mhz" in beside else []
         same, outputs = self._outputs(cell, ledger.tokens)
         status, reason = receipts.first_failure(
             receipts.engagement(receipt, ledger.compiled_calls, expected),
             receipts.lengths(ledger.lengths),
             *same,
-            receipts.exclusivity(others),
-            receipts.clocks(self.clocks),
+            *verdicts(beside, self.clocks),
             receipts.steadiness(warm.steady) if not cell.exhibit else ("ok", None),
         )
         if self.request.energy and cell.phase == "e2e" and not cell.exhibit:
@@ -291,9 +288,3 @@ def _call(backend: backends.Backend, cell: CellPlan) -> Call:
     if cell.phase == "decode":
         return Call(lambda i: backend.prepare(backend.prompt(i)), lambda state: backend.decode(state, steps))
     return Call(backend.prompt, lambda prompt: backend.generate(prompt, steps))
-
-
-def _involuntary_switches() -> int:
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw

@@ -95,6 +95,26 @@ def compare(
 
 
 @app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="The folder of a run, under results/.")],
+    file: Annotated[Path, typer.Argument(help="An archive to send (.zip), or a table of samples (.csv, .parquet).")],
+) -> None:
+    """Write a run into one file."""
+    from .exchange import export as write
+
+    typer.echo(f"{run.name}: {write(run, file).name}")
+
+
+@app.command(name="import")
+def import_(file: Annotated[Path, typer.Argument(help="An archive that bench-utils export wrote.")]) -> None:
+    """Put the run of an archive under results/, digests verified; its page comes with the next render."""
+    from .exchange import import_run
+
+    root = root_of()
+    typer.echo(f"run: {import_run(root, file).relative_to(root)}")
+
+
+@app.command()
 def doctor(device: DeviceOption = "auto", as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
     """Say what this machine can measure, and what each missing variant needs."""
     from . import doctor as examining

@@ -16,10 +16,10 @@ from pathlib import Path
 import psutil
 
 from . import backends, catalog, energy, study
+from .board import board
 from .environment import (
     Device,
     Neighbours,
-    clock_mhz,
     devices,
     identity,
     nvml_names,
@@ -32,6 +32,7 @@ from .formatting import UNKNOWN, significant
 from .loading import resolve_weights
 from .privacy import clean
 from .receipts import exclusivity
+from .window import clock_mhz
 
 NEIGHBOUR_SECONDS = 0.5
 LEAST_DISK_GIB = 1.0
@@ -144,7 +145,8 @@ def _machine(target: Device) -> Iterator[Check]:
 
 def _clock(topic: str, device: str, known: dict) -> Check:
     """Who governs the processor's clock, and what the examined device's clock is now."""
-    governor, boost, mhz = known["governor"], known["boost"], clock_mhz(device)
+    found = board(device)
+    governor, boost, mhz = known["governor"], known["boost"], clock_mhz(device, found and found.read())
     now = f"{device} at {mhz:.0f} MHz now" if mhz else f"the clock of {device} is not shown"
     said = f"governor {governor or UNKNOWN}, boost {boost or UNKNOWN}, {now}"
     steady = governor == "performance"

@@ -13,10 +13,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
-import psutil
-
 from .environment import Neighbours
 from .errors import BenchError
+from .processes import family
 from .receipts import exclusivity
 
 SECONDS = 5.0  # NVML's counter is up to 100 ms old: 2 % of five seconds
@@ -108,7 +107,7 @@ class Nvml:
         return lambda: before or self._others(helpers)
 
     def _others(self, helpers: Sequence[int]) -> str | None:
-        nvml, ours = self._nvml, _family(helpers)
+        nvml, ours = self._nvml, family([os.getpid(), *helpers])
         if self._split():
             return "the board is split into instances (MIG), and the counter is the whole board's"
         try:
@@ -261,14 +260,3 @@ def _zone_name(zone: Path) -> str:
 
 def _microjoules(zone: Path) -> int:
     return int((zone / "energy_uj").read_text())
-
-
-def _family(helpers: Sequence[int]) -> set[int]:
-    """This process, its children, and the helpers with theirs."""
-    found = set()
-    for pid in (os.getpid(), *helpers):
-        try:
-            found |= {pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))}
-        except psutil.NoSuchProcess:
-            continue
-    return found

@@ -213,21 +213,6 @@ def _gpu_facts(index: int) -> dict:
     }
 
 
-def clock_mhz(device: str) -> float | None:
-    """Current clock of a device in MHz, of the fastest core on a CPU; None where the system does not say."""
-    if device.startswith("cuda"):
-        import pynvml
-
-        with contextlib.suppress(pynvml.NVMLError):
-            pynvml.nvmlInit()  # a measuring child has not opened the driver yet
-            handle = pynvml.nvmlDeviceGetHandleByIndex(int(device.partition(":")[2] or 0))
-            return float(pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_SM))
-        return None
-    with contextlib.suppress(OSError, NotImplementedError):
-        return max((round(core.current, 1) for core in psutil.cpu_freq(percpu=True)), default=None)
-    return None
-
-
 class Neighbours:
     """How much the rest of the machine ran while a cell was measured.
 

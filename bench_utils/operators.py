@@ -1,4 +1,4 @@
-"""Where the time of one call goes: operators and kernel launches, from a profiled call that is never timed."""
+"""Where the time and the memory of one call go, from calls that are never timed."""
 
 from __future__ import annotations
 
@@ -45,3 +45,18 @@ def profile(call: Call, device: str, steps: int) -> dict:
             e.self_cpu_time_total for e in aten if not any(c.name.startswith("aten::") for c in e.cpu_children)
         )
     return found | {"kernel_share": round(min(1.0, kernel_us / wall_us), 4)}
+
+
+def peak_memory(call: Call, device: str) -> dict:
+    """Most memory that PyTorch held on a GPU during one more call, in 10^6 bytes; nothing on a processor.
+
+    What other engines allocate on the board is not seen, and not counted as zero: without any, nothing is said.
+    """
+    if not device.startswith("cuda"):
+        return {}
+    import torch
+
+    torch.cuda.reset_peak_memory_stats(device)
+    call.run(call.prepare(0))
+    peak = torch.cuda.max_memory_allocated(device)
+    return {"peak_memory_mb": round(peak / 1e6, 3)} if peak else {}

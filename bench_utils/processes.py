@@ -9,7 +9,10 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
+
+import psutil
 
 PR_SET_PDEATHSIG = 1
 
@@ -66,3 +69,12 @@ def classify_exit(exit_code: int, log: str, out_of_memory: bool) -> tuple[str, s
 def _last_line(log: str) -> str:
     lines = [line for line in log.splitlines() if line.strip()]
     return lines[-1].strip() if lines else "nothing was said"
+
+
+def family(pids: Iterable[int]) -> set[int]:
+    """Processes and all below them; those that have ended are left out."""
+    found = set()
+    for pid in pids:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found |= {pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))}
+    return found

@@ -73,6 +73,15 @@ def exclusivity(others: float | None) -> tuple[str, str | None]:
     return "ok", None
 
 
+def board(look: dict) -> tuple[str, str | None]:
+    """Whether the GPU was ours and was not held back; what its driver does not show spoils nothing."""
+    if look["others"]:
+        return "contaminated", f"processes of others on the GPU: {look['others']}; stop them and measure again"
+    if look["held_back"]:
+        return "throttled", f"the GPU was held back by {', '.join(look['held_back'])}; cool it and measure again"
+    return "ok", None
+
+
 def steadiness(steady: bool) -> tuple[str, str | None]:
     """Whether the warm-up ended in steady times."""
     return ("ok", None) if steady else ("not_steady", "the times were still moving when the warm-up budget ended")

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench_utils import catalog, child, frames, gates, records
+from bench_utils import catalog, child, frames, gates, records, window
 from bench_utils.backends import checkpoint
 from bench_utils.cells import CellPlan, Group
 from bench_utils.plan import Preset
@@ -253,9 +253,9 @@ def measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., pd
     monkeypatch.setattr(inductor, "compile_fx", lambda graph, _, config_patches: graph.forward)
     monkeypatch.setattr(child, "Clock", SteadyClock)
     monkeypatch.setattr(checkpoint, "Clock", SteadyClock)
-    monkeypatch.setattr(child, "Neighbours", Alone)
+    monkeypatch.setattr(window, "Neighbours", Alone)
     monkeypatch.setattr(child, "single_thread_score", lambda: 1.0)
-    monkeypatch.setattr(child, "clock_mhz", lambda device: None)
+    monkeypatch.setattr(window, "clock_mhz", lambda device, look: None)
     folders = [tmp_path / "measured" / str(n) for n in range(5)]
     used = iter(folders)
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pynvml
 import pytest
 
-from bench_utils import cells, contrasts, environment, facts, frames, plan, rankings, receipts, records
+from bench_utils import board, cells, contrasts, environment, facts, frames, plan, rankings, receipts, records
 from bench_utils.errors import BenchError
 from bench_utils.records import Cell, Journal, Process, Sample
 from bench_utils.reporting import prose
@@ -256,7 +256,7 @@ def test_the_identity_of_a_run_holds_driver_clock_policy_and_libraries(tmp_path,
     assert {"torch", "triton", "transformers", "numpy", "python", "governor", "boost", "cpu"} <= known.keys()
 
 
-@guards("B44", without={"bench_utils.environment.clock_mhz": lambda device: None})
+@guards("B44", without={"bench_utils.board.board": lambda device: None})
 def test_a_measuring_process_can_read_the_clock_though_nothing_opened_the_driver_before(monkeypatch):
     opened = []
 
@@ -267,7 +267,7 @@ def test_a_measuring_process_can_read_the_clock_though_nothing_opened_the_driver
 
     for name, function in (GPU | {"nvmlInit": lambda: opened.append(1), "nvmlDeviceGetHandleByIndex": handle}).items():
         monkeypatch.setattr(f"pynvml.{name}", function)
-    assert environment.clock_mhz("cuda:0") == 1980.0
+    assert board.board("cuda:0").read()["sm_mhz"] == 1980
 
 
 @guards("B44", without={"bench_utils.receipts.clocks": lambda mhz: ("ok", "")})

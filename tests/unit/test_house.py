@@ -16,12 +16,12 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = [
     {"errors", "formatting", "privacy", "processes", "project", "receipts", "statistics"},
     {
-        "artifacts", "catalog", "energy", "environment", "operators", "prices", "progress", "published", "records",
-        "timing",
+        "artifacts", "board", "catalog", "energy", "environment", "operators", "prices", "progress", "published",
+        "records", "timing", "window",
     },
     {"cells", "equivalence", "frames", "loading", "physics", "plan"},
     {
-        "audit", "backends", "compiling", "contrasts", "figures", "gates", "outputs", "scaling", "schedule",
+        "audit", "backends", "compiling", "contrasts", "figures", "gates", "outputs", "exchange", "scaling", "schedule",
         "selftest", "shifts", "wording",
     },
     {"claims", "comparison", "confounds", "cost", "ledger", "parity", "rankings", "regimes", "runs"},
