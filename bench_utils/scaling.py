@@ -49,20 +49,27 @@ def costs(table: pd.DataFrame, embeddings: bool = True) -> pd.DataFrame:
 
     ``layer_us``, ``mb_us`` with ``_low`` and ``_high``, and ``start_us``; ``r2``, and that of layers, and of megabytes,
     alone; ``crossover``: the width at which a layer's weights cost as much as the layer itself, with its interval over
-    the rounds (NaN where a cost is not above zero). ``embeddings``: whether the head's bytes are counted. Raises
-    BenchError for fewer than LEAST_MODELS models.
+    the rounds (NaN where a cost is not above zero). ``embeddings``: whether the head's bytes are counted. Variants of
+    fewer than LEAST_MODELS models, such as a control, are left out; BenchError where that leaves none.
     """
     keys = ["variant", "dtype", "phase"]
-    found = [
-        dict(zip(keys, key, strict=True)) | _cost(cells, embeddings) for key, cells in table.groupby(keys, sort=False)
-    ]
-    return pd.DataFrame(found)
+    return pd.DataFrame(
+        [dict(zip(keys, key, strict=True)) | _cost(cells, embeddings) for key, cells in _fitted(table, keys)]
+    )
+
+
+def _fitted(table: pd.DataFrame, keys: list[str]) -> list[tuple[tuple, pd.DataFrame]]:
+    """Groups of a grid that hold models enough for a fit."""
+    groups = [(key, cells) for key, cells in table.groupby(keys, sort=False)]
+    enough = [(key, cells) for key, cells in groups if cells["model"].nunique() >= LEAST_MODELS]
+    if not enough:
+        most = max((cells["model"].nunique() for _, cells in groups), default=0)
+        raise BenchError(f"{most} models cannot judge three costs; measure at least {LEAST_MODELS}")
+    return enough
 
 
 def _cost(cells: pd.DataFrame, embeddings: bool) -> dict:
     medians = _medians(cells)
-    if len(medians) < LEAST_MODELS:
-        raise BenchError(f"{len(medians)} models cannot judge three costs; measure at least {LEAST_MODELS}")
     fitted = _fit(medians, embeddings)
     layer, mb = fitted.coefficients["layers"], fitted.coefficients["mb"]
     width, low, high = _crossover(cells, embeddings)
@@ -119,7 +126,7 @@ def _crossover(cells: pd.DataFrame, embeddings: bool) -> tuple[float, float, flo
 def residuals(table: pd.DataFrame, embeddings: bool = True) -> pd.DataFrame:
     """Measured against fitted, a row a model of each variant and phase: ``off`` is the relative residual."""
     found = []
-    for (variant, phase), cells in table.groupby(["variant", "phase"], sort=False):
+    for (variant, phase), cells in _fitted(table, ["variant", "phase"]):
         medians = _medians(cells)
         c = _fit(medians, embeddings).coefficients
         fitted = (
