@@ -40,8 +40,10 @@ def judge(
     """A verdict for every claim of a plan, from the rows of one run; a failed gate stops claims on speed."""
     effects = contrast(rows, baseline, control)
     cuda = not rows["device"].str.startswith("cpu").all()
-    stopped = [] if gates is None else stopping(gates)
-    return [_judge(claim, rows, effects, cuda, stopped) for claim in claims]
+    stopped = {
+        claim.id: [] if gates is None else stopping(gates, (claim.variant, baseline, control)) for claim in claims
+    }
+    return [_judge(claim, rows, effects, cuda, stopped[claim.id]) for claim in claims]
 
 
 def _judge(claim: ClaimPlan, rows: pd.DataFrame, effects: pd.DataFrame, cuda: bool, stopped: list[str]) -> Verdict:
@@ -148,8 +150,8 @@ def _by_status(claim: ClaimPlan, rows: pd.DataFrame) -> Verdict:
         return _verdict(claim, NOT_TESTABLE, cells["reason"].iloc[0])
     ran = DISTURBED if claim.expect_status == "ok" else ()  # disturbed while timed: it ran all the same
     as_claimed = int(cells["status"].isin((claim.expect_status, *ran)).sum())
-    said = "; ".join(sorted({f"{c.status}: {c.reason}" if c.reason else c.status for c in cells.itertuples()}))
-    facts = {"value": as_claimed / len(cells), "n": len(cells), "unit": f"cells with status {claim.expect_status}"}
+    said = "; ".join(dict.fromkeys(cells["status"].str.cat(cells["reason"], sep=": ").fillna(cells["status"])))
+    facts = {"value": as_claimed / len(cells), "n": len(cells), "unit": f"of cells with status {claim.expect_status}"}
     return _verdict(claim, SUPPORTED if as_claimed == len(cells) else REFUTED, said, **facts)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from . import frames
 from .catalog import VARIANTS
@@ -269,10 +269,14 @@ def latency_by_depth(grid: pd.DataFrame, axes: np.ndarray | None = None) -> np.n
                 ax.annotate(f" {width:.0f} wide", (last["layers"], last["step_ms"]), va="center", fontsize=8)
             for row in medians[here & ~lines].itertuples():
                 ax.plot(row.layers, row.step_ms, "x", color="0.25", mew=1.6)
-                ax.annotate(f" {row.model}", (row.layers, row.step_ms), va="top", fontsize=7, color="0.25")
+                label = {"xytext": (0, -6), "textcoords": "offset points", "ha": "center", "va": "top", "fontsize": 7}
+                veil = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.6}
+                ax.annotate(row.model, (row.layers, row.step_ms), color="0.25", bbox=veil, **label)
             ax.set_xscale("log", base=2)
             ax.set_yscale("log")
             ax.margins(x=0.2)
+            ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            ax.yaxis.set_minor_locator(NullLocator())
             for axis in (ax.xaxis, ax.yaxis):
                 axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             ax.set_title(f"{variant}: {phase}")

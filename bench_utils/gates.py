@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 
@@ -12,6 +14,7 @@ from .plan import Preset
 from .records import TIMED, UNFINISHED
 
 PASSED, FAILED, NOTED = "passed", "failed", "noted"
+GATE = ["gate", "result", "evidence", "concerns"]
 ADDITIVE = 0.15  # one region saves a little Python and a synchronisation; more than this is a different workload
 CLOCKS = 0.10  # an event span leaves out a launch and a synchronisation, and no more
 SYNCHRONISATION_MS = 0.05  # of calls shorter than a millisecond that is much, and no disagreement
@@ -25,7 +28,8 @@ PER_CELL = (
 
 
 def run_gates(rows: pd.DataFrame, receipts: pd.DataFrame, preset: Preset, baseline: str = "eager") -> pd.DataFrame:
-    """Every gate of a run: ``gate``, ``result`` (passed, failed, noted) and the ``evidence``, counted from rows.
+    """Every gate of a run: ``gate``, ``result`` (passed, failed, noted), the ``evidence``, counted from rows, and the
+    variants that it ``concerns`` where it failed for some alone; empty is all.
 
     ``rows`` and ``receipts`` are those of one run (``frames.load``, ``frames.receipts``); exhibits are measured to
     fail, and are left out.
@@ -48,17 +52,21 @@ def run_gates(rows: pd.DataFrame, receipts: pd.DataFrame, preset: Preset, baseli
         _alone(counted),
         _steady(counted),
     ]
-    return pd.DataFrame(checks, columns=["gate", "result", "evidence"])
+    return pd.DataFrame([(*check, "")[:4] for check in checks], columns=GATE)
 
 
-def stopping(gates: pd.DataFrame) -> list[str]:
-    """Failed gates that stop every claim on speed.
+def stopping(gates: pd.DataFrame, variants: Iterable[str] | None = None) -> list[str]:
+    """Failed gates that stop every claim on speed, or every claim on the speed of some variants.
 
     Those that concern single cells (engagement, tokens, logits, neighbours) have made those cells' contrasts invalid
     already, and stop only the claims that rest on them.
     """
-    failed = gates[gates["result"] == FAILED]
-    return [gate for gate in failed["gate"] if not any(gate.startswith(own) for own in PER_CELL)]
+    failed = gates[(gates["result"] == FAILED) & ~gates["gate"].str.startswith(PER_CELL)]
+    named = None if variants is None else set(variants)
+    return [
+        row.gate for row in failed.itertuples()
+        if not row.concerns or named is None or named & set(row.concerns.split(", "))
+    ]  # fmt: skip
 
 
 def _row(gate: str, bad: int, of: int, noun: str, else_: str = FAILED) -> tuple[str, str, str]:
@@ -187,7 +195,7 @@ def roofline(rows: pd.DataFrame, receipts: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def _additive(rows: pd.DataFrame) -> tuple[str, str, str]:
+def _additive(rows: pd.DataFrame) -> tuple[str, ...]:
     """A request takes as long as its phases together, within ADDITIVE, in the median round."""
     gate = f"prefill and decode add up to e2e within {ADDITIVE:.0%}"
     cells = frames.medians(rows).query("not exhibit and phase in @TIMED and status not in @DISTURBED")
@@ -196,8 +204,10 @@ def _additive(rows: pd.DataFrame) -> tuple[str, str, str]:
     if not {"prefill", "decode", "e2e"} <= set(wide.columns) or wide.empty:
         return gate, NOTED, "no undisturbed round has all three phases"
     gap = (wide["e2e"] / (wide["prefill"] + wide["decode"]) - 1).groupby(level=["model", "variant", "dtype"]).median()
-    evidence = _row(gate, int((gap.abs() > ADDITIVE).sum()), len(gap), "models and variants")
-    return *evidence[:2], f"{evidence[2]}; largest gap {gap.abs().max():.1%}"
+    bad = gap[gap.abs() > ADDITIVE]
+    evidence = _row(gate, len(bad), len(gap), "models and variants")
+    concerned = ", ".join(dict.fromkeys(bad.index.get_level_values("variant")))
+    return *evidence[:2], f"{evidence[2]}; largest gap {gap.abs().max():.1%}", concerned
 
 
 def _clocks_agree(rows: pd.DataFrame) -> tuple[str, str, str]:

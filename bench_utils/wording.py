@@ -47,7 +47,8 @@ def shares_in_words(shares: pd.DataFrame) -> str:
 
 
 def fastest_in_words(cells: pd.DataFrame) -> str:
-    """The lowest median of each model and phase."""
+    """The lowest median of each model and phase; exhibits, measured once, are in no ranking."""
+    cells = cells[~cells["exhibit"].astype(bool)]
     best = cells.loc[cells.groupby(["model", "phase"], sort=False)["median_ms"].idxmin()]
     return _sentence(
         f"{r.phase} of {r.model} is lowest with {r.variant}, {significant(r.median_ms)} ms" for r in best.itertuples()

@@ -13,7 +13,7 @@ from ..contrasts import contrast
 from ..errors import BenchError
 from ..facts import WEIGHTS
 from ..formatting import significant
-from ..gates import run_gates, stopping
+from ..gates import GATE, run_gates, stopping
 from ..reporting import display
 from ..study import Study
 from .asking import BASELINE, CONTROL
@@ -67,7 +67,7 @@ class Measurement:
 
 def found(name: str, study: Study, rows: pd.DataFrame) -> Measurement:
     """A measurement from the rows of its study."""
-    effects, gates = pd.DataFrame(), pd.DataFrame(columns=["gate", "result", "evidence"])
+    effects, gates = pd.DataFrame(), pd.DataFrame(columns=GATE)
     numbers = frames.medians(rows)
     if BASELINE in set(numbers["variant"]):
         effects = contrast(rows, BASELINE, CONTROL).assign(model=name)

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from bench_utils import catalog, frames, physics
+from bench_utils import catalog, frames, gates, physics
 from tests.faults.catalogue import guards, passing
 
 
@@ -44,6 +44,16 @@ def test_a_decode_longer_than_the_request_that_contains_it_fails_a_gate(make_run
     gate = make_run(plant).gate("add up")
     assert gate["result"] == "failed"
     assert gate["evidence"].startswith("5 of 6 models and variants")
+
+
+def test_a_gate_that_failed_for_one_variant_stops_the_claims_that_rest_on_it(make_run):
+    def plant(made):
+        if (made.variant, made.phase) == ("compile-static", "decode"):
+            made.latency_ms *= 1.5
+
+    found = make_run(plant).gates()
+    assert gates.stopping(found) == gates.stopping(found, ["compile-static"]) != []
+    assert gates.stopping(found, ["eager", "eager-again"]) == []
 
 
 THREE_BILLION = dataclasses.replace(
