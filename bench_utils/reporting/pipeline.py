@@ -43,10 +43,10 @@ def render(study: Study) -> Rendered:
         "identity": manifest.identity,
         "date": manifest.started_at[:10],
         "downloads": [(name, f"../{address}") for name, address in links],
+        "claims": [{"id": claim.id, "text": claim.text} for claim in study.claims],
     }
     if not study.complete:
         facts["progress"] = progress_of(study.folder, study.limits)
-        facts["claims"] = [{"id": claim.id, "text": claim.text} for claim in study.claims]
     return _page(study.root, study.report, study.device.slug, parameters, facts)
 
 

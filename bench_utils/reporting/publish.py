@@ -15,6 +15,7 @@ from .errors import ReportingError
 from .exporter import render
 from .files import below, slug, write_together
 from .page import page_facts, shown
+from .status import COMPLETE
 
 FIGURE_KINDS = (".png", ".svg")
 STOPPED = "stopped"  # the status of a page whose run was not measured to its end
@@ -35,14 +36,14 @@ def publish(nb: NotebookNode, *, root: Path, report: str, device: str, facts: Ma
     """Write `reports/<device>/<report>.html` and `.json` and `figures/<device>/<report>/` below `root`.
 
     `facts` gives `run`, `plan_digest` and `identity`, and may give `date`, `stack` and `downloads` (pairs of
-    label and address relative to the page); of a run that stopped also `progress` (cells measured, and planned)
-    and the `claims` it was to decide, which then are not measured, whatever the notebook found. The same
-    notebook and facts give the same bytes. Figures that the report no longer has are removed. Raises
-    PrivacyError, before anything is written, when something private is left; ReportingError for names that are
+    label and address relative to the page), the `claims` that the notebook was to decide, not measured where it
+    stopped before, and of a run that stopped its `progress` (cells measured, and planned): then none of its claims
+    is, whatever the notebook found. The same notebook and facts give the same bytes. Figures that the report no
+    longer has are removed. Raises PrivacyError, before anything is written, when something private is left; ReportingError for names that are
     no slugs, links on the way, figures or tables of one name, and files that cannot be written.
     """
     report, device = slug("report", report), slug("device", device)
-    clean = _undecided(canonical(nb), facts) if facts.get("progress") else canonical(nb)
+    clean = _undecided(canonical(nb), facts)
     figures, tables = _figures(clean), _tables(clean)
     pictures = {f"{name}{kind}": data for name, found in figures.items() for kind, data in found["files"]}
     page = render(clean, context=_context(report, device, facts))
@@ -78,9 +79,15 @@ def _context(report: str, device: str, facts: Mapping[str, Any]) -> dict[str, An
 
 
 def _undecided(nb: NotebookNode, facts: Mapping[str, Any]) -> NotebookNode:
-    """Return the notebook with the claims it was to decide as not measured, in place of what it said of them."""
-    measured, planned = facts["progress"]
-    reason = f"measuring stopped after {measured} of {planned} cells"
+    """Return the notebook with the claims it could not decide as not measured, in place of what it said of them."""
+    stopped = nb.metadata["bench"]["outcome"]["status"] != COMPLETE
+    if facts.get("progress"):
+        measured, planned = facts["progress"]
+        reason = f"measuring stopped after {measured} of {planned} cells"
+    elif stopped and not any(shown(nb, "claims")):
+        reason = "the notebook stopped before its claims were judged"
+    else:
+        return nb
     asked = facts.get("claims") or [claim for bench, _ in shown(nb, "claims") for claim in claims_of(bench)]
     claims = [{"id": c["id"], "text": c["text"], "verdict": "not measured", "reason": reason} for c in asked]
     cells = [cell for cell in nb.cells if cell.cell_type == "code"]

@@ -25,10 +25,12 @@ from bench_utils.reporting.site import build_index
 from tests.conftest import REPOSITORY, make_project
 from tests.hostile import code, report
 
-FACTS = {"run": "r1", "plan_digest": "8f3a", "identity": {"torch": "2.13.0"}, "date": "2026-01-02"}
+ASKED = [{"id": "C1", "text": "It is faster."}]
+FACTS = {"run": "r1", "plan_digest": "8f3a", "identity": {"torch": "2.13.0"}, "date": "2026-01-02", "claims": ASKED}
 CLAIMS = """from bench_utils.reporting import display as bu
 bu.show_claims([{"id": "C1", "text": "It is faster.", "verdict": "supported", "value": 2.0, "n": 6}])"""
-KILLED = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)"
+# Half a second for what was printed to be on its way.
+KILLED = "import os, signal, time\ntime.sleep(0.5)\nos.kill(os.getpid(), signal.SIGKILL)"
 FULL = (
     "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (10_000, -1))\nopen('rows', 'w').write('x' * 100_000)"
 )
@@ -93,7 +95,9 @@ def test_every_place_tells_the_same_story(name: str, tmp_path: Path) -> None:
     assert "stopped in cell 2 of 4; later cells were not run" in page and "before" in page
     assert f"<strong>{stop.error}</strong>" in page or not stop.error
     assert 'class="badge unmeasured"' in page and 'class="badge supported"' not in page
-    assert (data["status"], data["claims"]) == (stop.status, [])
+    assert data["status"] == stop.status
+    assert [(c["id"], c["verdict"]) for c in data["claims"]] == [("C1", "not measured")]
+    assert "the notebook stopped before its claims were judged" in page
     assert "stopped early" in index
 
 
