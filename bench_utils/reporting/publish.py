@@ -39,8 +39,9 @@ def publish(nb: NotebookNode, *, root: Path, report: str, device: str, facts: Ma
     label and address relative to the page), the `claims` that the notebook was to decide, not measured where it
     stopped before, and of a run that stopped its `progress` (cells measured, and planned): then none of its claims
     is, whatever the notebook found. The same notebook and facts give the same bytes. Figures that the report no
-    longer has are removed. Raises PrivacyError, before anything is written, when something private is left; ReportingError for names that are
-    no slugs, links on the way, figures or tables of one name, and files that cannot be written.
+    longer has are removed. Raises PrivacyError, before anything is written, when something private is left;
+    ReportingError for names that are no slugs, links on the way, figures or tables of one name, and files that cannot
+    be written.
     """
     report, device = slug("report", report), slug("device", device)
     clean = _undecided(canonical(nb), facts)
