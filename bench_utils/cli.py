@@ -95,6 +95,23 @@ def compare(
 
 
 @app.command()
+def card(
+    model: Annotated[str, typer.Argument(help="A model of the catalog, such as gpt2-50m.")],
+    into: Annotated[Path | None, typer.Option("--into", help="Write the section into this file.")] = None,
+) -> None:
+    """Write the technical section of a model card, from committed runs alone."""
+    from .cards import gather
+    from .cards.written import technical_section
+
+    text = technical_section(model, gather(root=root_of()))
+    if into is None:
+        typer.echo(text, nl=False)
+    else:
+        into.write_text(text, encoding="utf-8")
+        typer.echo(f"card: {into.name}")
+
+
+@app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="The folder of a run, under results/.")],
     file: Annotated[Path, typer.Argument(help="An archive to send (.zip), or a table of samples (.csv, .parquet).")],
