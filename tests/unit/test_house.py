@@ -16,15 +16,15 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = [
     {"errors", "formatting", "privacy", "processes", "project", "receipts", "statistics"},
     {
-        "artifacts", "board", "catalog", "energy", "environment", "operators", "prices", "progress", "published",
-        "records", "timing", "window",
+        "artifacts", "board", "catalog", "energy", "environment", "hub", "operators", "prices", "progress",
+        "published", "records", "timing", "vetting", "window",
     },
     {"cells", "equivalence", "frames", "loading", "physics", "plan"},
     {
         "audit", "backends", "compiling", "contrasts", "figures", "gates", "outputs", "exchange", "scaling", "schedule",
         "selftest", "shifts", "wording",
     },
-    {"claims", "comparison", "confounds", "cost", "ledger", "parity", "rankings", "regimes", "runs"},
+    {"cards", "claims", "comparison", "confounds", "cost", "ledger", "parity", "rankings", "regimes", "runs"},
     {"child", "study"},
     {"worker"},
     {"doctor", "facts"},
