@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +18,7 @@ from .environment import distinct_devices, resolve_device
 from .errors import BenchError
 from .project import all_reports, find_plan, root_of
 from .records import PROCESSES
-from .runs import runs
+from .runs import progress_of, runs
 from .study import Study
 
 if TYPE_CHECKING:
@@ -50,11 +52,21 @@ def run(
 
 @app.command()
 def measure(
-    reports: Reports, device: DeviceOption = "auto", preset: PresetOption = "quick", run: RunOption = "latest"
+    reports: Reports,
+    device: DeviceOption = "auto",
+    preset: PresetOption = "quick",
+    run: RunOption = "latest",
+    minutes: Annotated[float | None, typer.Option("--minutes", min=0.1, help="Stop in time; again to go on.")] = None,
 ) -> None:
-    """Measure only: needs torch and transformers, no Jupyter."""
+    """Measure only: needs torch and transformers, no Jupyter. Reports are measured in the order given.
+
+    With --minutes nothing begins that would end later; the same command again goes on where this one stopped.
+    """
+    end = time.monotonic() + 60 * minutes if minutes else math.inf
     for study in _studies(reports, device, preset, run):
-        _measure(study)
+        _measure(study, None if minutes is None else max(0.01, (end - time.monotonic()) / 60))
+        if not study.complete:
+            break
 
 
 @app.command()
@@ -179,13 +191,16 @@ def _studies(reports: list[str], device: str, preset: str, run: str) -> list[Stu
     return [Study(report, name, preset, run) for report in reports for name in names]
 
 
-def _measure(study: Study) -> None:
-    """Measure what is missing, and say which run it is."""
+def _measure(study: Study, minutes: float | None = None) -> None:
+    """Measure what is missing, within some minutes if they are given, and say which run it is."""
     found = "complete" if study.complete else "continued" if study.manifest else "new"
     if not study.complete:
         minutes = f"{study.limits.expected_minutes():.0f} minutes expected"
         typer.echo(f"{study.report} on {study.device.slug}, preset {study.preset}: {minutes}")
-    study.measure()
+    study.measure(minutes)
+    if not study.complete:
+        done = progress_of(study.folder, study.limits)
+        found = f"{found}; {done.measured} of {done.planned} cells, the same command goes on"
     others = sum(1 for _, m in runs(study.root, study.report) if m.device == study.device.slug) - 1
     typer.echo(f"{study.report}: run {study.manifest.run} ({found}; {others} other runs of {study.device.slug})")
 

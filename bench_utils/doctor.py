@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from . import backends, catalog, energy, study
+from . import backends, catalog, energy
 from .board import board
 from .environment import (
     Device,
@@ -31,6 +31,8 @@ from .errors import BenchError
 from .formatting import UNKNOWN, significant
 from .loading import resolve_weights
 from .privacy import clean
+from .processes import exclusive
+from .project import root_or_here
 from .receipts import exclusivity
 from .window import clock_mhz
 
@@ -122,7 +124,7 @@ def _build() -> str:
 
 
 def _machine(target: Device) -> Iterator[Check]:
-    topic, known = "machine", identity(target, study.root_or_here())
+    topic, known = "machine", identity(target, root_or_here())
     for device in devices():
         yield Check(topic, device.name, True, device.slug + (" (examined)" if device == target else ""))
     if nvml_names() and not any(device.kind == "cuda" for device in devices()):
@@ -165,7 +167,7 @@ def _alone(topic: str) -> Check:
 
 def _lock(topic: str) -> Check:
     try:
-        with study.exclusive():
+        with exclusive():
             return Check(topic, "measurements", True, "none runs on this machine")
     except BenchError as error:
         return Check(topic, "measurements", False, str(error))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from . import hub, vetting
 from .catalog import TORCH_DTYPES, Model
 from .catalog import model as find_model
 from .errors import BenchError, unknown
@@ -21,7 +23,6 @@ SEED = 0
 # With the usual 0.02 a model repeats one to four tokens whatever its cache holds; with 0.1 a lost cache shows.
 BLOCK_STD = 0.1
 EMBEDDING_STD = 0.02
-PROBE_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -52,39 +53,33 @@ class Loaded:
 def resolve_weights(weights: str, models: Iterable[Model]) -> str:
     """Turn ``auto`` into ``hub`` or ``architecture``, once a run, with one probe of three seconds.
 
-    ``hub`` when every repository is in the local cache or the hub answers; ``architecture`` otherwise.
+    ``hub`` when every checkpoint is in the local cache or the hub answers; ``architecture`` otherwise.
     """
     if weights not in WEIGHTS:
         raise unknown("weights", weights, WEIGHTS)
-    repositories = [m.repository for m in models if m.repository and not m.folder]
-    if weights != "auto" or not repositories:
+    listed = [m for m in models if m.repository and not m.folder]
+    if weights != "auto" or not listed:
         return "architecture" if weights == "auto" else weights
-    return "hub" if all(map(_cached, repositories)) or _hub_answers(repositories[0]) else "architecture"
+    return "hub" if all(map(_cached, listed)) or hub.answers(listed[0].repository) else "architecture"
 
 
-def _cached(repository: str) -> bool:
-    from huggingface_hub import try_to_load_from_cache
-
-    return isinstance(try_to_load_from_cache(repository, "model.safetensors"), str)
-
-
-def _hub_answers(repository: str) -> bool:
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
-
-    if os.environ.get("HF_HUB_OFFLINE") == "1":
-        return False
+def _cached(model: Model) -> bool:
+    folder = hub.cached(model, (*hub.CONFIG, *hub.WEIGHTS))
     try:
-        HfApi().model_info(repository, timeout=PROBE_SECONDS)
-    except HfHubHTTPError:
-        return True  # it answered; what it said is the loader's to report
-    except (OSError, OfflineModeIsEnabled, RuntimeError, ValueError):
+        return bool(folder) and (folder / "config.json").is_file() and bool(vetting.weight_files(model.name, folder))
+    except BenchError:
         return False
-    except Exception as error:  # the HTTP library's own connection errors share no base class with OSError
-        if "connect" in type(error).__name__.lower() or "timeout" in type(error).__name__.lower():
-            return False
-        raise
-    return True
+
+
+def prefetch(models: Iterable[Model]) -> None:
+    """Fetch checkpoints into the cache with progress bars, so that no process is timed while they come.
+
+    What cannot be fetched is left for the process that loads it to report.
+    """
+    for model in models:
+        if model.repository and not model.folder:
+            with suppress(BenchError):
+                _fetched(model, trusted=False)
 
 
 def load_model(
@@ -98,28 +93,44 @@ def load_model(
 
     ``weights``: ``hub`` (safetensors at the pinned revision), ``local`` (a folder), ``architecture`` (seeded
     random weights), or ``auto``: the hub where it answers, the architecture otherwise; the provenance says which.
-    Raises BenchError for an unknown name, dtype or source, and for a repository that needs its own code.
+    ``trust_remote_code`` allows a model that the catalog lists to run its own code, at a pinned commit.
+    Raises BenchError for an unknown name, dtype or source, for what cannot be fetched, and for a checkpoint with
+    pickled weights, with code that is not allowed, or with weights that its config does not describe.
     """
     model = find_model(name) if isinstance(name, str) else name
     if dtype not in TORCH_DTYPES:
         raise unknown("dtype", dtype, TORCH_DTYPES)
     source = _source(model, resolve_weights(weights, [model]))
     if source == "architecture":
-        module = _build(model, device, dtype)
+        module, revision = _build(model, device, dtype), None
     else:
-        module = _pretrained(model, device, dtype, trust_remote_code)
+        module, revision = _pretrained(model, device, dtype, trust_remote_code)
     module.eval()
-    return Loaded(module, _provenance(model, module, source))
+    return Loaded(module, _provenance(model, module, source, revision))
 
 
 def load_tokenizer(name: str | Model):
-    """The tokenizer of a hub repository or folder; BenchError where the model has none (use token ids)."""
+    """The tokenizer of a hub repository or folder, its ids checked against the checkpoint's vocabulary.
+
+    Raises BenchError where there is none (use token ids), and for one with an id that the checkpoint does not have.
+    """
     from transformers import AutoTokenizer
 
     model = find_model(name) if isinstance(name, str) else name
     if not (model.folder or model.repository):
         raise BenchError(f"model {model.name!r} has no repository and so no tokenizer; use token ids")
-    return AutoTokenizer.from_pretrained(model.folder or model.repository, revision=model.revision)
+    folder = hub.fetch(model, (*hub.CONFIG, *hub.TOKENIZER))
+    vetting.refuse_code(model.name, folder, model.remote_code)
+    if not any((folder / file).is_file() for file in hub.VOCABULARY):
+        raise BenchError(f"model {model.name!r} comes without a tokenizer; use token ids")
+    size = vetting.vocabulary(model.name, folder)
+    vetting.refuse_ids(model.name, vetting.written_ids(model.name, folder), size)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # what reads tokenizer.json raises Exception itself
+        raise vetting.unreadable(f"the tokenizer of {model.name!r}", error) from error
+    vetting.refuse_ids(model.name, tokenizer.get_vocab().values(), size)
+    return tokenizer
 
 
 def _source(model: Model, weights: str) -> str:
@@ -134,25 +145,52 @@ def _source(model: Model, weights: str) -> str:
     return weights
 
 
-def _pretrained(model: Model, device: str, dtype: str, trust_remote_code: bool) -> torch.nn.Module:
+def _pretrained(model: Model, device: str, dtype: str, trust_remote_code: bool) -> tuple[torch.nn.Module, str | None]:
+    """The checkpoint on the device, and the commit it was fetched at."""
     import torch
     from transformers import AutoModelForCausalLM
 
-    if model.remote_code and not trust_remote_code:
+    trusted = _trusted(model, trust_remote_code)
+    folder = _fetched(model, trusted)
+    files = vetting.weight_files(model.name, folder)
+    tensors = vetting.stored(model.name, files)
+    small = [folder / file for file in (*hub.CONFIG, vetting.INDEX)]
+    with vetting.view([*small, *files, *(folder.glob("*.py") if trusted else ())]) as shown:
+        vetting.refuse_shapes(model.name, shown, tensors, trusted)
+        try:
+            module, info = AutoModelForCausalLM.from_pretrained(
+                shown,
+                dtype=getattr(torch, dtype),
+                use_safetensors=True,
+                trust_remote_code=trusted,
+                local_files_only=True,
+                ignore_mismatched_sizes=True,  # refused below, by name
+                output_loading_info=True,
+            )
+        except (OSError, ValueError, ImportError) as error:
+            raise vetting.unreadable(f"model {model.name!r}", error) from error
+    vetting.refuse_keys(model.name, info)
+    module.config.name_or_path = model.name
+    return module.to(device), None if model.folder else folder.name
+
+
+def _trusted(model: Model, asked: bool) -> bool:
+    """Whether a checkpoint's own code may run: of a listed model, when asked to, at a pinned commit."""
+    if model.remote_code and not asked:
         raise BenchError(f"{model.repository!r} needs its own code; read it, then allow it with trust_remote_code=True")
-    if trust_remote_code and not model.revision:
-        raise BenchError(f"code of {model.repository!r} may only run at a pinned revision; set one in the catalog")
-    try:
-        module = AutoModelForCausalLM.from_pretrained(
-            model.folder or model.repository,
-            revision=model.revision or "main",
-            dtype=getattr(torch, dtype),
-            use_safetensors=True,
-            trust_remote_code=trust_remote_code,
-        )
-    except (OSError, ValueError) as error:
-        raise BenchError(f"cannot load {model.name!r}: {str(error).splitlines()[0]}") from error
-    return module.to(device)
+    if asked and not model.remote_code:
+        raise BenchError(f"{model.name!r} is not listed as a model with its own code; leave trust_remote_code out")
+    if asked and not hub.pinned(model):
+        raise BenchError(f"code of {model.repository!r} may only run at a pinned revision; set a commit in the catalog")
+    return asked
+
+
+def _fetched(model: Model, trusted: bool) -> Path:
+    """The folder of a checkpoint, whose small files were checked before the large ones came."""
+    folder = hub.fetch(model, (*hub.CONFIG, *(hub.CODE if trusted else ())))
+    vetting.refuse_code(model.name, folder, trusted)
+    vetting.refuse_pickles(model.name, hub.listing(model, folder))
+    return folder if model.folder else hub.fetch(replace(model, revision=folder.name), hub.WEIGHTS)
 
 
 def _build(model: Model, device: str, dtype: str) -> torch.nn.Module:
@@ -191,12 +229,12 @@ def _seed(module: torch.nn.Module) -> None:
             parameter.copy_(torch.empty(parameter.shape).normal_(0.0, std, generator=generator))
 
 
-def _provenance(model: Model, module: torch.nn.Module, source: str) -> Provenance:
+def _provenance(model: Model, module: torch.nn.Module, source: str, revision: str | None) -> Provenance:
     dtypes = sorted({str(p.dtype).removeprefix("torch.") for p in module.parameters()})
     return Provenance(
         weights=source,
         repository=None if source == "architecture" else model.repository,
-        revision=getattr(module.config, "_commit_hash", None) or model.revision,
+        revision=revision,
         dtype="+".join(dtypes),
         parameters=sum(p.numel() for p in module.parameters()),
         digest=digest(module),

@@ -7,12 +7,15 @@ import ctypes
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import psutil
+
+from .errors import BenchError
 
 PR_SET_PDEATHSIG = 1
 
@@ -78,3 +81,20 @@ def family(pids: Iterable[int]) -> set[int]:
         with contextlib.suppress(psutil.NoSuchProcess):
             found |= {pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))}
     return found
+
+
+@contextlib.contextmanager
+def exclusive() -> Iterator[None]:
+    """One measurement at a time on this machine: two would slow each other down."""
+    try:
+        import fcntl
+    except ImportError:  # no such lock on Windows
+        yield
+        return
+    path = Path(tempfile.gettempdir()) / "bench_utils.lock"
+    with path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise BenchError("another measurement runs on this machine; wait for it to end") from None
+        yield

@@ -30,3 +30,11 @@ def root_of(start: Path | None = None) -> Path:
         if (folder / "notebooks").is_dir() and (folder / "pyproject.toml").is_file():
             return folder
     raise BenchError("no project here: run inside a checkout, the folder that holds notebooks/ and pyproject.toml")
+
+
+def root_or_here() -> Path:
+    """The root of the checkout around the working directory; outside of one, the working directory itself."""
+    try:
+        return root_of()
+    except BenchError:
+        return Path.cwd()

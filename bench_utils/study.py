@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
+import itertools
 import json
+import math
 import os
 import secrets
 import shutil
 import subprocess
 import sys
-import tempfile
 import threading
-from collections.abc import Iterator
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -21,8 +21,9 @@ from . import catalog, energy, frames, loading
 from . import plan as plans
 from .environment import Device, changed_packages, identity, machine_id, physical_cores, resolve_device
 from .errors import BenchError
+from .processes import exclusive
 from .progress import progress
-from .project import STATE, find_plan, root_of
+from .project import STATE, find_plan, root_of, root_or_here
 from .records import Manifest, read_manifest, write_manifest
 from .runs import Done, find_run, runs
 from .schedule import ProcessPlan, Round, schedule
@@ -69,9 +70,14 @@ class Study:
         """Whether nothing is left to measure."""
         return self.manifest is not None and self.manifest.status == "complete"
 
-    def measure(self) -> pd.DataFrame:
-        """Measure what is missing, and load the run: a row a sample."""
+    def measure(self, minutes: float | None = None) -> pd.DataFrame:
+        """Measure what is missing, and load the run: a row a sample.
+
+        With ``minutes`` nothing begins that is predicted to end later; the next call goes on with the same run.
+        Raises BenchError when nothing at all fits.
+        """
         if not self.complete and not self.frozen:
+            self._deadline = time.monotonic() + 60 * minutes if minutes else math.inf
             self._measure()
         return self.rows()
 
@@ -101,12 +107,13 @@ class Study:
             todo = self._todo()
             bar = progress(sum(self._seconds(p) for p in todo), f"{self.report} on {self.device.slug}")
             try:
-                self._measure_rounds(bar)
+                ended = self._measure_rounds(bar)
             finally:
                 bar.close()
             if changed := changed_packages(self.manifest.identity):
                 raise BenchError(f"packages changed during the run: {', '.join(changed)}; measure again with run='new'")
-            self._finish()
+            if ended:
+                self._finish()
 
     def _start_run(self) -> None:
         now = datetime.datetime.now(datetime.UTC)
@@ -133,7 +140,10 @@ class Study:
         models = [
             catalog.model(name) for name in sorted({c.model for c in (*self.limits.measured, *self.limits.shown)})
         ]
-        return "local" if all(m.folder for m in models) else loading.resolve_weights("auto", models)
+        weights = "local" if all(m.folder for m in models) else loading.resolve_weights("auto", models)
+        if weights == "hub":
+            loading.prefetch(models)
+        return weights
 
     def _todo(self) -> list[ProcessPlan]:
         """Processes to run, each with the number of its next attempt: those without a complete one, in order.
@@ -148,14 +158,19 @@ class Study:
         again = [p for p in order if (p.round, p.model) in spoiled and done.attempts(p) < ATTEMPTS]
         return [p.model_copy(update={"attempt": done.attempts(p) + 1}) for p in missing or again]
 
-    def _measure_rounds(self, bar) -> None:
+    def _measure_rounds(self, bar) -> bool:
+        """Whether everything was measured; False when the time was over before."""
         deaths, repeating = 0, False
         while todo := self._todo():
             if deaths == 0 and not repeating and self._repeats(todo):
                 repeating = True
                 bar.more(sum(map(self._seconds, todo)), f"a neighbour spoiled {len(todo)} processes, once more")
             number = todo[0].round
-            round_ = [p for p in todo if p.round == number]
+            round_ = self._in_time([p for p in todo if p.round == number])
+            if not round_ and not self._any_done():
+                raise BenchError(f"{self.report}: no process fits into so few minutes; give more")
+            if not round_:
+                return False
             for plan in round_:
                 if plan.cold:  # cold means an empty cache, also on the second attempt
                     shutil.rmtree(self._caches / plan.cache, ignore_errors=True)
@@ -167,11 +182,22 @@ class Study:
                 raise BenchError(
                     f"the worker of round {number} died twice; its log is {self.folder.name}/logs/worker.log"
                 )
+        return True
+
+    def _in_time(self, round_: list[ProcessPlan]) -> list[ProcessPlan]:
+        """What ends before the deadline: a round whole or not at all; of round 0, which pairs nothing, its start."""
+        left, ends = self._deadline - time.monotonic(), itertools.accumulate(map(self._seconds, round_))
+        fitting = [p for p, end in zip(round_, ends, strict=True) if end <= left]
+        return fitting if len(fitting) == len(round_) or not round_[0].round else []
 
     def _repeats(self, todo: list[ProcessPlan]) -> bool:
         """Whether everything was measured once, so that this is a repetition."""
         done = Done(self.folder)
         return all(done.has(p) for p in todo)
+
+    def _any_done(self) -> bool:
+        """Whether any process of the run came to its end."""
+        return any(map(Done(self.folder).has, itertools.chain(*schedule(self.limits, self.plan.seed))))
 
     def _still_open(self, round_: list[ProcessPlan]) -> bool:
         """Whether an attempt of the round did not come to its end."""
@@ -255,28 +281,3 @@ class Study:
 
 def _name(plan: ProcessPlan) -> str:
     return f"round {plan.round}, {plan.model} {plan.variant}" + (" (cold compile)" if plan.cold else "")
-
-
-def root_or_here() -> Path:
-    """The root of the checkout around the working directory; outside of one, the working directory itself."""
-    try:
-        return root_of()
-    except BenchError:
-        return Path.cwd()
-
-
-@contextlib.contextmanager
-def exclusive() -> Iterator[None]:
-    """One measurement at a time on this machine: two would slow each other down."""
-    try:
-        import fcntl
-    except ImportError:  # no such lock on Windows
-        yield
-        return
-    path = Path(tempfile.gettempdir()) / "bench_utils.lock"
-    with path.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise BenchError("another measurement runs on this machine; wait for it to end") from None
-        yield

@@ -21,11 +21,9 @@ class Texts:
         """Load the tokenizer; CellError ``unavailable`` where the checkpoint has none."""
         try:
             self.tokenizer = load_tokenizer(model)
-        except (BenchError, OSError, ValueError):
-            raise CellError(
-                "unavailable",
-                f"this server takes text and {model.name!r} has no tokenizer; measure a folder that holds one",
-            ) from None
+        except (BenchError, OSError, ValueError) as error:
+            said = f"this server takes text and {model.name!r} has no tokenizer; measure a folder that holds one"
+            raise CellError("unavailable", f"{said} ({error})") from None
         self._prefix = self.tokenizer("")["input_ids"]  # what the tokenizer puts before every text
         self._pool = torch.tensor(self._plain_tokens())
 

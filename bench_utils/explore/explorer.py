@@ -15,14 +15,13 @@ from .. import frames
 from ..contrasts import contrast
 from ..errors import BenchError, unknown
 from ..figures import style
-from ..project import STATE
+from ..project import STATE, root_or_here
 from ..records import MANIFEST, TIMED, read_manifest
 from ..reporting import display
 from ..reporting.lab import styled
 from ..reporting.markup import figure_html, table_html
 from ..reporting.tabular import table_of
 from ..reporting.text import escaped
-from ..study import root_or_here
 from . import views
 from .selection import ALL, VIEWS, Selection, choices, select
 from .showing import has_front_end, picture, saved

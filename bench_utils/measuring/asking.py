@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from .. import backends, catalog, loading, plan
+from .. import backends, catalog, hub, plan
 from ..catalog import Model
 from ..cells import Group, Scenario
 from ..environment import slugify
@@ -130,17 +130,4 @@ def refuse_unreachable(model: Model) -> None:
     """BenchError for a hub id that cannot be loaded; of the catalog's models the architecture is enough."""
     if model.layers or not model.repository:
         return
-    from huggingface_hub import hf_hub_download, try_to_load_from_cache
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
-    if loading.resolve_weights("auto", [model]) != "hub":
-        raise BenchError(
-            f"{model.name!r} is not in the hub's local cache, and the hub does not answer; go online, or give a folder "
-            "with config.json and safetensors"
-        )
-    if isinstance(try_to_load_from_cache(model.repository, "config.json"), str):
-        return
-    try:
-        hf_hub_download(model.repository, "config.json", revision=model.revision)
-    except (HfHubHTTPError, HFValidationError) as error:
-        raise BenchError(f"{model.name!r} cannot be read from the hub: {str(error).splitlines()[0]}") from error
+    hub.fetch(model, hub.CONFIG)

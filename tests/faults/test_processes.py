@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from bench_utils import frames, records
+from bench_utils.errors import BenchError
 from bench_utils.processes import classify_exit
 from bench_utils.runs import runs
 from bench_utils.study import Study
@@ -119,6 +120,21 @@ def test_a_kill_loses_no_sample_leaves_no_orphan_and_is_continued(mini, victim):
     assert ("abort" in tried) == (victim == "child")  # a neighbour may have had that process measured once more
     manifest = json.loads((finished.folder / records.MANIFEST).read_text())
     assert manifest["status"] == "complete"
+
+
+def test_what_does_not_fit_into_the_time_is_measured_by_the_next_call(mini):
+    first = Study("mini", device="cpu", preset="smoke", root=mini)
+    with pytest.raises(BenchError, match="no process fits into so few minutes"):
+        first.measure(minutes=0.001)
+    assert first.manifest.status == "measuring"
+    second = Study("mini", device="cpu", preset="smoke", root=mini)
+    rounds = [p for p in second._todo() if p.round == 1]
+    for left, expected in ((1e3, len(rounds)), (1.01 * second._seconds(rounds[0]), 0)):
+        second._deadline = time.monotonic() + left
+        assert len(second._in_time(rounds)) == expected  # a round whole or not at all
+    assert len(second.measure(minutes=10)) > 0
+    assert second.complete
+    assert second.manifest.run == first.manifest.run
 
 
 def test_a_second_study_measures_nothing(mini):

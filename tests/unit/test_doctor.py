@@ -9,8 +9,9 @@ import types
 import pytest
 import torch._inductor.config
 
-from bench_utils import backends, catalog, doctor, privacy, study
+from bench_utils import backends, catalog, doctor, privacy
 from bench_utils.errors import BenchError
+from bench_utils.processes import exclusive
 
 VOLATILE = ("processor", "clock", "memory", "disk", "neighbours")
 
@@ -114,10 +115,10 @@ def test_without_a_compiler_make_run_is_not_ready():
 
 def test_a_measurement_that_runs_is_seen_and_its_lock_left_alone():
     assert line("measurements").ok
-    with study.exclusive():
+    with exclusive():
         check = line("measurements")
         assert (check.ok, check.said) == (False, "another measurement runs on this machine; wait for it to end")
-    with study.exclusive():
+    with exclusive():
         pass
 
 

@@ -72,7 +72,7 @@ class TestRefusals:
         ("gpt2-25", "unknown model 'gpt2-25'; did you mean gpt2-25m"),
         (Path("gpt2"), "there is no model folder 'gpt2'"),
         (".", "holds no config.json"),
-        ("my-org/my-model", "not in the hub's local cache, and the hub does not answer; .*give a folder"),
+        ("my-org/my-model", "is not in the local cache and the hub does not answer; .*give a folder"),
     ])  # fmt: skip
     def test_a_model_that_is_not_there_is_refused_before_a_process_starts(self, nowhere, model, said):
         with pytest.raises(bu.BenchError, match=said):
