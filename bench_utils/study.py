@@ -39,6 +39,8 @@ class Study:
     ``new``, or the id of a run, which is read and never measured. Raises BenchError before anything is measured.
     """
 
+    _deadline = math.inf  # of measuring, on the monotonic clock
+
     def __init__(
         self,
         report: str | plans.Plan,
