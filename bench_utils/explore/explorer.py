@@ -98,7 +98,7 @@ class Explorer:
         return self._load(run).choices
 
     def default(self, run: str | None = None) -> Selection:
-        """A first look at a run, the newest by default: decode of its first model, all variants."""
+        """A first look at a run, the newest by default: decode of the model with the most variants, all of them."""
         names = [run] if run else list(self.runs())
         if not names:
             return Selection()
@@ -107,7 +107,9 @@ class Explorer:
         except BenchError:  # nothing has finished in it yet; a view of it says so
             return Selection(names[0])
         phase = next((phase for phase in ("decode", *known["phase"][1:]) if phase in known["phase"]), ALL)
-        return Selection(names[0], "distribution", known["model"][1], phase, baseline=(known["baseline"] or [""])[0])
+        variants = self.rows(names[0]).groupby("model", sort=False)["variant"].nunique()
+        model = max(known["model"][1:], key=variants.get)  # the first of those
+        return Selection(names[0], "distribution", model, phase, baseline=(known["baseline"] or [""])[0])
 
     def select(self, chosen: Selection | None = None) -> pd.DataFrame:
         """The rows of a choice, by default of the one that the controls show; without any run an empty frame."""

@@ -34,7 +34,7 @@ def test_a_signal_is_a_row_and_the_cells_after_it_are_measured(planted, failure,
     cells = planted("prefill", failure)
     assert cells.loc["prefill", ["status", "count"]].to_list() == [status, 0]
     assert cells.loc["decode", "process"].endswith("+1")
-    assert cells.loc["decode", "count"] >= 2
+    assert cells.loc["decode", "count"] >= 1
 
 
 def test_a_hang_is_a_timeout(planted):
@@ -49,7 +49,7 @@ def test_an_exception_keeps_its_type_message_and_traceback(planted):
     assert cells.loc["prefill", "status"] == "harness_bug"
     assert (failure["type"], failure["message"]) == ("ValueError", "planted")
     assert "planted" in failure["traceback"]
-    assert cells.loc["decode", "count"] >= 2
+    assert cells.loc["decode", "count"] >= 1
 
 
 def test_memory_that_cannot_be_had_is_oom_host(planted):
