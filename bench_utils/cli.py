@@ -195,8 +195,8 @@ def _measure(study: Study, minutes: float | None = None) -> None:
     """Measure what is missing, within some minutes if they are given, and say which run it is."""
     found = "complete" if study.complete else "continued" if study.manifest else "new"
     if not study.complete:
-        minutes = f"{study.limits.expected_minutes():.0f} minutes expected"
-        typer.echo(f"{study.report} on {study.device.slug}, preset {study.preset}: {minutes}")
+        expected = f"{study.limits.expected_minutes():.0f} minutes expected"
+        typer.echo(f"{study.report} on {study.device.slug}, preset {study.preset}: {expected}")
     study.measure(minutes)
     if not study.complete:
         done = progress_of(study.folder, study.limits)
