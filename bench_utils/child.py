@@ -14,7 +14,7 @@ from pathlib import Path
 
 from . import backends, catalog, energy, equivalence, operators, parity, physics, receipts
 from .cells import CellPlan
-from .environment import single_thread_score
+from .environment import loaded_versions, single_thread_score
 from .ledger import Ledger, ReadbackError, status_of
 from .privacy import clean
 from .processes import die_with_parent
@@ -139,14 +139,17 @@ class Session:
         self.backend.build()
         timed = Clock(self.request.device).time(Call(lambda _: None, lambda _: self.backend.load()), 0)
         self.clock = self.backend.clock()
-        self.provenance: dict = timed.result
+        self.provenance: dict = timed.result | {"loaded": loaded_versions()}
         self.weights = self.provenance["weights"]
         gc.collect()
         gc.freeze()  # what was loaded stays: each cell's collection then takes no time
         known = catalog.model(plan.model)
         # own code counts its own way, and a folder may hold another architecture
         expected = 0 if known.remote_code or known.folder else known.parameters
-        status, reason = receipts.readback(plan.dtype, self.provenance, expected)
+        status, reason = receipts.first_failure(
+            receipts.readback(plan.dtype, self.provenance, expected),
+            receipts.packages(self.request.packages, self.provenance["loaded"]),
+        )
         if status != "ok":
             raise ReadbackError(reason)
         if not plan.cold:

@@ -9,20 +9,14 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from . import jobs
 from . import plan as plans
-from .environment import distinct_devices, resolve_device
 from .errors import BenchError
 from .project import all_reports, find_plan, root_of
-from .records import PROCESSES
-from .runs import progress_of, runs
-from .study import Study
-
-if TYPE_CHECKING:
-    from .reporting.pipeline import Rendered
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Honest inference benchmarks of small language models."
@@ -33,21 +27,31 @@ DeviceOption = Annotated[
     str, typer.Option("--device", help="auto, cpu, cuda:0, or all: every distinct device in turn.")
 ]
 PresetOption = Annotated[str, typer.Option("--preset", help="How much is measured: a preset of the plan.")]
+StackOption = Annotated[
+    list[str] | None, typer.Option("--stack", help="Measure in stacks/NAME.txt; give two or more, measured in turn.")
+]
 RunOption = Annotated[str, typer.Option("--run", help="latest (continue or reuse), new, or a run id.")]
 
 
 @app.command()
 def run(
-    reports: Reports, device: DeviceOption = "auto", preset: PresetOption = "quick", run: RunOption = "latest"
+    reports: Reports,
+    device: DeviceOption = "auto",
+    preset: PresetOption = "quick",
+    run: RunOption = "latest",
+    stack: StackOption = None,
 ) -> None:
     """Measure what is missing, execute the notebooks, render figures, pages and the index.
 
-    What stops while it is measured gets a page that says so, unless there is one of a complete run.
+    What stops while it is measured gets a page that says so, unless there is one of a complete run. A report about all
+    runs there are is rendered from them, and measured first only where stacks are given.
     """
     root = root_of()
-    measured, tables = _split(root, reports)
-    codes = [_run(study)[0] for study in _studies(measured, device, preset, run)]
-    _finish(root, codes + [_tables(root, report) for report in tables])
+    measured, tables = jobs.split(root, reports)
+    if stack:
+        jobs.measure_stacks(root, reports, device, preset, run, stack)
+    codes = [jobs.run_study(study)[0] for study in jobs.studies_of(measured, device, preset, run)]
+    jobs.finish(root, codes + [jobs.render_tables(root, report) for report in tables])
 
 
 @app.command()
@@ -56,15 +60,19 @@ def measure(
     device: DeviceOption = "auto",
     preset: PresetOption = "quick",
     run: RunOption = "latest",
+    stack: StackOption = None,
     minutes: Annotated[float | None, typer.Option("--minutes", min=0.1, help="Stop in time; again to go on.")] = None,
 ) -> None:
     """Measure only: needs torch and transformers, no Jupyter. Reports are measured in the order given.
 
     With --minutes nothing begins that would end later; the same command again goes on where this one stopped.
     """
+    if stack:
+        jobs.measure_stacks(root_of(), reports, device, preset, run, stack, minutes)
+        return
     end = time.monotonic() + 60 * minutes if minutes else math.inf
-    for study in _studies(reports, device, preset, run):
-        _measure(study, None if minutes is None else max(0.01, (end - time.monotonic()) / 60))
+    for study in jobs.studies_of(reports, device, preset, run):
+        jobs.measure_study(study, None if minutes is None else max(0.01, (end - time.monotonic()) / 60))
         if not study.complete:
             break
 
@@ -75,9 +83,9 @@ def render(reports: Annotated[list[str] | None, typer.Argument(metavar="[REPORT.
     from .reporting import pipeline
 
     root = root_of()
-    measured, tables = _split(root, reports or all_reports(root))
-    codes = [_page(study)[0] for study in pipeline.pages(root, set(measured))]
-    _finish(root, codes + [_tables(root, report) for report in tables])
+    measured, tables = jobs.split(root, reports or all_reports(root))
+    codes = [jobs.render_study(study)[0] for study in pipeline.pages(root, set(measured))]
+    jobs.finish(root, codes + [jobs.render_tables(root, report) for report in tables])
 
 
 @app.command()
@@ -87,7 +95,7 @@ def selftest(device: DeviceOption = "auto", run: RunOption = "new") -> None:
     Exit 1 when an expectation is refuted; one that this machine is too noisy to decide is said, and is no failure.
     """
     root = root_of()
-    _finish(root, [_judged(study) for study in _studies(["selftest"], device, "quick", run)])
+    jobs.finish(root, [jobs.judged(study) for study in jobs.studies_of(["selftest"], device, "quick", run)])
 
 
 @app.command()
@@ -161,7 +169,7 @@ def site(
     from .reporting.bundle import bundle
 
     root = root_of()
-    _finish(root, [])
+    jobs.finish(root, [])
     if into is not None:
         typer.echo(f"site: {bundle(root, into).parent}")
 
@@ -179,107 +187,12 @@ def verify() -> None:
     typer.echo(f"{files} files are what their records give")
 
 
-def _split(root: Path, reports: list[str]) -> tuple[list[str], list[str]]:
-    """Reports that measure, and reports about published tables; BenchError for one that is unknown."""
-    found = [plans.read(find_plan(root, report)) for report in reports]
-    return [p.report for p in found if p.presets], [p.report for p in found if not p.presets]
-
-
-def _studies(reports: list[str], device: str, preset: str, run: str) -> list[Study]:
-    """Every study asked for, all checked before the first is measured."""
-    names = [d.name for d in distinct_devices()] if device == "all" else [resolve_device(device).name]
-    return [Study(report, name, preset, run) for report in reports for name in names]
-
-
-def _measure(study: Study, minutes: float | None = None) -> None:
-    """Measure what is missing, within some minutes if they are given, and say which run it is."""
-    found = "complete" if study.complete else "continued" if study.manifest else "new"
-    if not study.complete:
-        expected = f"{study.limits.expected_minutes():.0f} minutes expected"
-        typer.echo(f"{study.report} on {study.device.slug}, preset {study.preset}: {expected}")
-    study.measure(minutes)
-    if not study.complete:
-        done = progress_of(study.folder, study.limits)
-        found = f"{found}; {done.measured} of {done.planned} cells, the same command goes on"
-    others = sum(1 for _, m in runs(study.root, study.report) if m.device == study.device.slug) - 1
-    typer.echo(f"{study.report}: run {study.manifest.run} ({found}; {others} other runs of {study.device.slug})")
-
-
-def _run(study: Study) -> tuple[int, Rendered | None]:
-    """Measure and render a study: the exit code of what failed first, and its page, None where there is none."""
-    before = _written(study)
-    try:
-        _measure(study)
-    except BenchError as error:
-        _complain(error)
-        return 2, _page(study)[1] if _written(study) != before else None
-    return _page(study)
-
-
-def _written(study: Study) -> int | None:
-    """Bytes in the journal of a study's run; None before there is a run."""
-    if study.folder is None:
-        return None
-    journal = study.folder / PROCESSES
-    return journal.stat().st_size if journal.exists() else 0
-
-
-def _page(study: Study) -> tuple[int, Rendered | None]:
-    """Render a study: exit code and page, which is None where one of a complete run stays."""
-    from .reporting import pipeline
-
-    if not pipeline.may_show(study):
-        kept = f"reports/{study.device.slug}/{study.report}.html"
-        typer.echo(f"{study.report}: run {study.manifest.run} stopped, so {kept} stays that of a complete run")
-        return 0, None
-    page = pipeline.render(study)
-    return _say(study.root, study.report, study.device.slug, page), page
-
-
-def _tables(root: Path, report: str) -> int:
-    """Render a report about published tables."""
-    from .reporting import pipeline
-
-    return _say(root, report, pipeline.PUBLISHED, pipeline.render_published(root, report))
-
-
-def _judged(study: Study) -> int:
-    """Run the tool's own report and say each verdict; 1 when one is refuted or missing."""
-    from .reporting import pipeline
-
-    code, page = _run(study)
-    verdicts = pipeline.claims(page) if page else []
-    for claim in verdicts:
-        typer.echo(f"{claim['verdict']:>13}  {claim['text']}  ({claim['reason']})")
-    return code or int(any(claim["verdict"] in ("refuted", "not measured") for claim in verdicts))
-
-
-def _say(root: Path, report: str, device: str, page: Rendered) -> int:
-    """Where a page is and how its notebook ended."""
-    typer.echo(f"{report} on {device}: {page.status}, {page.html.relative_to(root)}")
-    return page.exit_code
-
-
-def _finish(root: Path, codes: list[int]) -> None:
-    """Write comparison pages and the index; exit with the first failure's code."""
-    from .reporting import pipeline
-
-    if (root / "reports").is_dir() or not any(codes):
-        typer.echo(f"index: {pipeline.index(root).relative_to(root)}")
-    if failed := next(filter(None, codes), 0):
-        raise typer.Exit(failed)
-
-
-def _complain(error: BenchError) -> None:
-    print(f"bench-utils: {error}", file=sys.stderr)
-
-
 def main() -> None:
     """Entry point: a BenchError is one sentence and exit code 2."""
     try:
         app()
     except BenchError as error:
-        _complain(error)
+        jobs.complain(error)
         sys.exit(2)
 
 

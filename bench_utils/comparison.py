@@ -37,6 +37,7 @@ FACTORS = {
     "triton": ("triton", "not installed"),
     "transformers": ("transformers", UNKNOWN),
     "commit": ("Code commit", "outside version control"),
+    "stack": ("Stack", "the project's own"),
     "weights": ("Weights", UNKNOWN),
     "preset": ("Preset", UNKNOWN),
     "plan_digest": ("Plan digest", UNKNOWN),

@@ -12,6 +12,7 @@ import platform
 import re
 import secrets
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -150,9 +151,16 @@ def versions() -> dict[str, str | None]:
     return found
 
 
-def changed_packages(identity: dict) -> list[str]:
-    """Packages whose installed version is not that of an identity: ``torch 2.13.0 -> 2.14.0``."""
-    now = versions()
+def loaded_versions() -> dict[str, str]:
+    """Versions of those packages that this very process has imported."""
+    found = {name: getattr(sys.modules.get(name), "__version__", None) for name in PACKAGES}
+    return {name: str(version) for name, version in found.items() if version}
+
+
+def changed_packages(identity: dict, now: dict[str, str | None] | None = None) -> list[str]:
+    """Packages whose version ``now``, that installed here if not given, is not that of an identity:
+    ``torch 2.13.0 -> 2.14.0``."""
+    now = versions() if now is None else now
     return [
         f"{name} {identity[name]} -> {now[name]}" for name in now if name in identity and identity[name] != now[name]
     ]
@@ -169,8 +177,11 @@ def code_commit(root: Path) -> str | None:
     return commit.stdout.strip() + ("+" if changed.stdout.strip() else "")
 
 
-def identity(device: Device, root: Path) -> dict:
-    """What a result may depend on besides the plan; stored with every run."""
+def identity(device: Device, root: Path, installed: dict[str, str | None] | None = None) -> dict:
+    """What a result may depend on besides the plan; stored with every run.
+
+    ``installed``: versions of packages (``versions``), where they are not those here.
+    """
     facts = {
         "device": device.slug,
         "cpu": cpu_name(),
@@ -181,7 +192,7 @@ def identity(device: Device, root: Path) -> dict:
         "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "boost": _read("/sys/devices/system/cpu/cpufreq/boost"),
         "commit": code_commit(root),
-        **versions(),
+        **(versions() if installed is None else installed),
     }
     if device.kind == "cuda":
         facts |= _gpu_facts(int(device.name.partition(":")[2]))

@@ -102,7 +102,8 @@ class ClaimPlan(Strict):
 class Plan(Strict):
     """A report: its question, presets and claims; without presets it measures nothing and reads published tables.
 
-    ``checkpoint`` is the digest of a local folder's weights: other weights are another run.
+    ``checkpoint`` is the digest of a local folder's weights: other weights are another run. ``across`` says that its
+    page is about published tables and every run there is, so that it can be rendered before anything is measured.
     """
 
     report: str
@@ -113,9 +114,16 @@ class Plan(Strict):
     control: str = "eager-again"
     seed: int = 0
     checkpoint: str | None = None
+    across: bool = False
     presets: dict[str, Preset] = {}
     claims: list[ClaimPlan] = []
     prices: Prices = {}
+    scores: dict[str, dict] = {}  # presets of a report on quality, read by the room of that name
+
+    @property
+    def per_device(self) -> bool:
+        """Whether the report has a page for every device that it was measured on."""
+        return bool(self.presets) and not self.across
 
     def preset(self, name: str) -> Preset:
         """The preset of that name; BenchError with the nearest names."""

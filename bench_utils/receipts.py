@@ -48,6 +48,12 @@ def readback(asked: str, provenance: dict, parameters: int = 0) -> tuple[str, st
     return "ok", None
 
 
+def packages(asked: dict[str, str | None], loaded: dict[str, str]) -> tuple[str, str | None]:
+    """Whether the modules in the process are of the versions that the run's identity names."""
+    other = [f"{n} {found} instead of {asked[n]}" for n, found in loaded.items() if asked.get(n, found) != found]
+    return ("silent_fallback", f"the process loaded {', '.join(other)}") if other else ("ok", None)
+
+
 def clocks(mhz: list[float]) -> tuple[str, str | None]:
     """Whether the last clock reading stands out below those before it: nvbench's threshold for throttling."""
     usual = statistics.median(mhz) if mhz else 0.0

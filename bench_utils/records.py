@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .errors import BenchError
 
-SCHEMA = 1
+SCHEMA = 2  # 2: a manifest may name its stack and group
 MANIFEST, PROCESSES, SAMPLES = "run.json", "processes.jsonl", "samples.jsonl"
 # Samples of one process and cell that count in results.
 KEPT = 100
@@ -147,6 +147,8 @@ class Manifest(Row):
     weights: str
     seed: int
     identity: dict
+    stack: str | None = None
+    group: str | None = None
     started_at: str
     finished_at: str | None = None
     status: Literal["measuring", "complete"] = "measuring"

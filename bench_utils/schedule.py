@@ -43,6 +43,7 @@ class Round(BaseModel):
     folder: str
     caches: str
     artifacts: str
+    packages: dict[str, str | None] = {}
     device: str
     weights: str
     seed: int

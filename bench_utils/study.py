@@ -1,34 +1,30 @@
-"""The parent: finds or makes the run of a report, starts a worker a round, resumes what was interrupted."""
+"""The parent: finds or makes the run of a report, has its rounds measured, resumes what was interrupted."""
 
 from __future__ import annotations
 
 import datetime
-import itertools
 import json
 import math
-import os
 import secrets
 import shutil
-import subprocess
 import sys
-import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from . import catalog, energy, frames, loading
+from . import catalog, frames, loading
 from . import plan as plans
-from .environment import Device, changed_packages, identity, machine_id, physical_cores, resolve_device
+from .environment import Device, changed_packages, identity, machine_id, resolve_device, versions
 from .errors import BenchError
 from .processes import exclusive
 from .progress import progress
 from .project import STATE, find_plan, root_of, root_or_here
 from .records import Manifest, read_manifest, write_manifest
-from .runs import Done, find_run, runs
-from .schedule import ProcessPlan, Round, schedule
-
-ATTEMPTS = 2  # of a process whose worker died, or that a neighbour spoiled
+from .rounds import Rounds
+from .runs import find_run, runs
+from .stacks import Stack
 
 
 class Study:
@@ -36,10 +32,10 @@ class Study:
 
     ``report`` is the name of a plan in ``root/notebooks``, or a plan made in memory, which needs no checkout.
     ``run``: ``latest`` (this machine's newest of this plan, continued where it was interrupted, or a new one),
-    ``new``, or the id of a run, which is read and never measured. Raises BenchError before anything is measured.
+    ``new``, or the id of a run, which is read and never measured. ``stack``: the environment that measures, instead of
+    this one; runs of several stacks that are measured together share a ``group``. Raises BenchError before anything is
+    measured.
     """
-
-    _deadline = math.inf  # of measuring, on the monotonic clock
 
     def __init__(
         self,
@@ -48,12 +44,15 @@ class Study:
         preset: str = "quick",
         run: str = "latest",
         root: Path | str | None = None,
+        stack: Stack | None = None,
+        group: str | None = None,
     ) -> None:
         made = isinstance(report, plans.Plan)
         self.root = Path(root) if root else root_or_here() if made else root_of()
         self.plan = report if made else plans.read(find_plan(self.root, report))
         self.report, self.claims = self.plan.report, self.plan.claims
         self.state = self.root / STATE
+        self.stack, self.group = stack, group
         self.frozen = run not in ("latest", "new")
         if self.frozen:
             self.folder = find_run(self.root, self.report, run)
@@ -78,9 +77,7 @@ class Study:
         With ``minutes`` nothing begins that is predicted to end later; the next call goes on with the same run.
         Raises BenchError when nothing at all fits.
         """
-        if not self.complete and not self.frozen:
-            self._deadline = time.monotonic() + 60 * minutes if minutes else math.inf
-            self._measure()
+        measure_together([self], minutes)
         return self.rows()
 
     def rows(self) -> pd.DataFrame:
@@ -97,25 +94,33 @@ class Study:
         """This machine's newest run of this very plan."""
         mine, digest = machine_id(self.state), self.plan.digest(self.preset)
         for folder, manifest in sorted(runs(self.root, self.report), key=lambda r: r[1].started_at, reverse=True):
-            asked, found = (self.device.slug, mine, digest), (manifest.device, manifest.machine, manifest.plan_digest)
-            if found == asked and not changed_packages(manifest.identity):
+            found = (manifest.device, manifest.machine, manifest.plan_digest, manifest.stack, manifest.group)
+            asked = (self.device.slug, mine, digest, self.stack and self.stack.name, self.group)
+            if found == asked and not changed_packages(manifest.identity, self._versions()):
                 return folder, manifest
         return None, None
 
-    def _measure(self) -> None:
-        with exclusive():
-            if self.folder is None:
-                self._start_run()
-            todo = self._todo()
-            bar = progress(sum(self._seconds(p) for p in todo), f"{self.report} on {self.device.slug}")
-            try:
-                ended = self._measure_rounds(bar)
-            finally:
-                bar.close()
-            if changed := changed_packages(self.manifest.identity):
-                raise BenchError(f"packages changed during the run: {', '.join(changed)}; measure again with run='new'")
-            if ended:
-                self._finish()
+    def _versions(self) -> dict[str, str | None]:
+        """What is installed now where this study measures."""
+        return self.stack.versions() if self.stack else versions()
+
+    def begin(self) -> Rounds:
+        """Start the run if there is none, and say what is left of it."""
+        if self.folder is None:
+            self._start_run()
+        python = self.stack.python if self.stack else sys.executable
+        return Rounds(self.folder, self.manifest, self.limits, self.state, python)
+
+    def end(self, rounds: Rounds) -> None:
+        """See that the packages are what they were, and that a run with nothing left is complete."""
+        if changed := changed_packages(self.manifest.identity, self._versions()):
+            raise BenchError(f"packages changed during the run: {', '.join(changed)}; measure again with run='new'")
+        if rounds.left():
+            return
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        self.manifest = self.manifest.model_copy(update={"status": "complete", "finished_at": now})
+        write_manifest(self.folder, self.manifest)
+        shutil.rmtree(rounds.caches, ignore_errors=True)
 
     def _start_run(self) -> None:
         now = datetime.datetime.now(datetime.UTC)
@@ -132,7 +137,9 @@ class Study:
             plan=json.loads(self.plan.preset(self.preset).model_dump_json()),
             weights=self._weights(),
             seed=self.plan.seed,
-            identity=identity(self.device, self.root),
+            identity=identity(self.device, self.root, self._versions()),
+            stack=self.stack and self.stack.name,
+            group=self.group,
             started_at=now.isoformat(timespec="seconds"),
         )
         write_manifest(self.folder, self.manifest)
@@ -147,139 +154,56 @@ class Study:
             loading.prefetch(models)
         return weights
 
-    def _todo(self) -> list[ProcessPlan]:
-        """Processes to run, each with the number of its next attempt: those without a complete one, in order.
 
-        When there is none left, those of models whose round a neighbour spoiled, once more. What is repeated is
-        decided by the neighbour's processor time and never by a latency.
-        """
-        done = Done(self.folder)
-        order = [p for round_ in schedule(self.limits, self.plan.seed) for p in round_]
-        missing = [p for p in order if not done.has(p)]
-        spoiled = {(p.round, p.model) for p in order if p.round and done.spoiled(p)} if not missing else set()
-        again = [p for p in order if (p.round, p.model) in spoiled and done.attempts(p) < ATTEMPTS]
-        return [p.model_copy(update={"attempt": done.attempts(p) + 1}) for p in missing or again]
+def grouped(report: str, stacks: Sequence[Stack], *, run: str = "latest", root: Path, **asked) -> list[Study]:
+    """A study of the report in each stack, to be measured together: the newest group that is theirs, or a new one.
 
-    def _measure_rounds(self, bar) -> bool:
-        """Whether everything was measured; False when the time was over before."""
-        deaths, repeating = 0, False
-        while todo := self._todo():
-            if deaths == 0 and not repeating and self._repeats(todo):
-                repeating = True
-                bar.more(sum(map(self._seconds, todo)), f"a neighbour spoiled {len(todo)} processes, once more")
-            number = todo[0].round
-            round_ = self._in_time([p for p in todo if p.round == number])
-            if not round_ and not self._any_done():
-                raise BenchError(f"{self.report}: no process fits into so few minutes; give more")
-            if not round_:
-                return False
-            for plan in round_:
-                if plan.cold:  # cold means an empty cache, also on the second attempt
-                    shutil.rmtree(self._caches / plan.cache, ignore_errors=True)
-            if self._run_worker(round_, bar) == 0 and not self._still_open(round_):
-                deaths = 0
-                continue
-            deaths += 1
-            if deaths >= ATTEMPTS:
-                raise BenchError(
-                    f"the worker of round {number} died twice; its log is {self.folder.name}/logs/worker.log"
-                )
-        return True
-
-    def _in_time(self, round_: list[ProcessPlan]) -> list[ProcessPlan]:
-        """What ends before the deadline: a round whole or not at all; of round 0, which pairs nothing, its start."""
-        left, ends = self._deadline - time.monotonic(), itertools.accumulate(map(self._seconds, round_))
-        fitting = [p for p, end in zip(round_, ends, strict=True) if end <= left]
-        return fitting if len(fitting) == len(round_) or not round_[0].round else []
-
-    def _repeats(self, todo: list[ProcessPlan]) -> bool:
-        """Whether everything was measured once, so that this is a repetition."""
-        done = Done(self.folder)
-        return all(done.has(p) for p in todo)
-
-    def _any_done(self) -> bool:
-        """Whether any process of the run came to its end."""
-        return any(map(Done(self.folder).has, itertools.chain(*schedule(self.limits, self.plan.seed))))
-
-    def _still_open(self, round_: list[ProcessPlan]) -> bool:
-        """Whether an attempt of the round did not come to its end."""
-        done = Done(self.folder)
-        return not all(done.has(p) for p in round_)
-
-    @property
-    def _caches(self) -> Path:
-        return self.state / "caches" / self.manifest.run
-
-    def _run_worker(self, round_: list[ProcessPlan], bar) -> int:
-        """Start a worker, sleep until it says something, and see that it cannot outlive its time."""
-        request = self._request(round_)
-        limit = self.limits.cell_timeout * sum(1 + len(p.cells) for p in round_)
-        (self.folder / "logs").mkdir(exist_ok=True)
-        plans_by_name = {p.process: p for p in round_}
-        environment = os.environ | {"BENCH_PARENT": str(os.getpid()), "TOKENIZERS_PARALLELISM": "false"}
-        with (self.folder / "logs" / "worker.log").open("a") as log:
-            worker = subprocess.Popen(
-                [sys.executable, "-m", "bench_utils.worker"],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=environment,
-            )  # fmt: skip
-            watchdog = threading.Timer(limit, worker.kill)
-            watchdog.daemon = True
-            watchdog.start()
-            try:
-                worker.stdin.write(request.model_dump_json() + "\n")
-                worker.stdin.close()
-                self._follow(worker.stdout, plans_by_name, bar)
-                return worker.wait()
-            except BaseException:
-                worker.kill()
-                raise
-            finally:
-                watchdog.cancel()
-
-    def _follow(self, events, plans_by_name: dict[str, ProcessPlan], bar) -> None:
-        running = None
-        for line in events:
-            event = json.loads(line)
-            plan = plans_by_name.get(frames.base(event["process"]))
-            if event["event"] == "process":
-                if running is not None and running is not plan:
-                    bar.done(_name(running), self._seconds(running))
-                running = plan
-            else:
-                bar.at(f"{_name(plan)} {event['cell']}")
-        if running is not None:
-            bar.done(_name(running), self._seconds(running))
-
-    def _request(self, round_: list[ProcessPlan]) -> Round:
-        return Round(
-            folder=str(self.folder),
-            caches=str(self._caches),
-            artifacts=str(self.state / "artifacts"),
-            device=self.device.name,
-            weights=self.manifest.weights,
-            seed=self.plan.seed,
-            threads=physical_cores(),
-            budget=self.limits.budget,
-            exhibit_budget=self.limits.exhibit_budget,
-            cell_timeout=self.limits.cell_timeout,
-            energy=self.limits.energy,
-            processes=round_,
-        )
-
-    def _seconds(self, plan: ProcessPlan) -> float:
-        """Predicted cost of a process."""
-        if plan.round == 0:
-            return self.limits.cold_seconds if catalog.variant(plan.variant).compiled else self.limits.cell_seconds
-        share = self.limits.start_seconds / max(1, len({c.process for c in self.limits.measured}))
-        joules = energy.PASS_SECONDS * sum(c.phase == "e2e" for c in plan.cells) * self.limits.energy
-        return share + joules + self.limits.cell_seconds * len(plan.cells)
-
-    def _finish(self) -> None:
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        self.manifest = self.manifest.model_copy(update={"status": "complete", "finished_at": now})
-        write_manifest(self.folder, self.manifest)
-        shutil.rmtree(self._caches, ignore_errors=True)
+    ``asked`` is what ``Study`` takes. Raises BenchError for the id of a run: a group has several.
+    """
+    if run not in ("latest", "new"):
+        raise BenchError(f"run {run!r}: several stacks have a run each; give latest or new")
+    names = {stack.name for stack in stacks}
+    made: dict[str, set[str | None]] = {}
+    for _, manifest in runs(root, plans.read(find_plan(root, report)).report):
+        made.setdefault(manifest.group or "", set()).add(manifest.stack)
+    known = [group for group, found in made.items() if group and found <= names and run == "latest"]
+    for group in sorted(known, reverse=True):
+        studies = [Study(report, root=root, stack=stack, group=group, **asked) for stack in stacks]
+        if all(study.manifest for study in studies if study.stack.name in made[group]):
+            return studies
+    now = datetime.datetime.now(datetime.UTC)
+    group = f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    return [Study(report, run=run, root=root, stack=stack, group=group, **asked) for stack in stacks]
 
 
-def _name(plan: ProcessPlan) -> str:
-    return f"round {plan.round}, {plan.model} {plan.variant}" + (" (cold compile)" if plan.cold else "")
+def measure_together(studies: Sequence[Study], minutes: float | None = None) -> None:
+    """Measure what several studies miss, a round of each in turn: what drifts meanwhile meets all of them alike.
+
+    The order turns round with every round. With ``minutes`` nothing begins that is predicted to end later. Raises
+    BenchError as ``Study.measure`` does.
+    """
+    studies = [study for study in studies if not study.complete and not study.frozen]
+    if not studies:
+        return
+    deadline = time.monotonic() + 60 * minutes if minutes else math.inf
+    with exclusive():
+        begun = [study.begin() for study in studies]
+        seconds = sum(rounds.seconds(plan) for rounds in begun for plan in rounds.left())
+        bar = progress(seconds, f"{studies[0].report} on {studies[0].device.slug}")
+        try:
+            while (turn := _whose_turn(begun)) and turn.measure_next(bar, deadline):
+                pass
+        finally:
+            bar.close()
+        for study, rounds in zip(studies, begun, strict=True):
+            study.end(rounds)
+
+
+def _whose_turn(begun: list[Rounds]) -> Rounds | None:
+    """The one that is furthest behind; of several, the first in odd rounds and the last in even ones."""
+    waiting = [(left[0].round, place) for place, rounds in enumerate(begun) if (left := rounds.left())]
+    if not waiting:
+        return None
+    behind = min(number for number, _ in waiting)
+    places = [place for number, place in waiting if number == behind]
+    return begun[places[0] if behind % 2 else places[-1]]

@@ -62,8 +62,8 @@ def targets(root: Path) -> list[tuple[str, str, str]]:
     """Report, device and run of every page that should be: the run that a page shows, the newest complete one where
     there is no page, and every report about published tables."""
     plans = [read(find_plan(root, report)) for report in all_reports(root)]
-    measured = {plan.report for plan in plans if plan.presets}
-    found, known = {(plan.report, PUBLISHED): "" for plan in plans if not plan.presets}, set()
+    measured = {plan.report for plan in plans if plan.per_device}
+    found, known = {(plan.report, PUBLISHED): "" for plan in plans if not plan.per_device}, set()
     for _, m in sorted(runs(root), key=lambda one: (one[1].started_at, one[1].run)):
         known.add((m.report, m.device, m.run))
         if m.status == "complete" and m.report in measured:

@@ -31,8 +31,7 @@ def main(root: str, phase: str, kind: str, timeout: str) -> None:
     measure = child.Session._measure
     child.Session._measure = lambda self, cell: fail(kind) if cell.phase == phase else measure(self, cell)
     study = Study("mini", device="cpu", preset="smoke", root=root)
-    study._start_run()
-    request = study._request([]).model_copy(update={"cell_timeout": float(timeout)})
+    request = study.begin().request([]).model_copy(update={"cell_timeout": float(timeout)})
     _preload()
     Supervisor(request, multiprocessing.get_context("fork")).run(schedule(study.limits, 0)[1][0])
 

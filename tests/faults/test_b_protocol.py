@@ -10,6 +10,7 @@ import torch
 from bench_utils import backends, catalog, gates, plan, schedule, study, timing
 from bench_utils.backends import checkpoint
 from bench_utils.errors import BenchError
+from bench_utils.rounds import Rounds
 from bench_utils.study import Study
 from bench_utils.timing import Budget, Call, Clock, Timed
 from tests.conftest import MINI_PLAN
@@ -97,15 +98,14 @@ def install_another_torch(monkeypatch):
 
 @guards(
     "B08",
-    where="bench_utils.study.Study.measure",
-    without={"bench_utils.environment.changed_packages": lambda then: []},
+    where="bench_utils.study.Study.end",
+    without={"bench_utils.environment.changed_packages": lambda *_: []},
 )
 def test_packages_that_changed_during_a_run_stop_it(mini, monkeypatch):
     monkeypatch.setattr(study.loading, "resolve_weights", lambda *_: "architecture")
     monkeypatch.setattr(study, "exclusive", lambda: pytest.MonkeyPatch.context())
-    monkeypatch.setattr(Study, "_todo", lambda self: [])
     made = Study("mini", device="cpu", preset="smoke", root=mini)
-    monkeypatch.setattr(Study, "_measure_rounds", lambda self, bar: install_another_torch(monkeypatch))
+    monkeypatch.setattr(Rounds, "measure_next", lambda *_: install_another_torch(monkeypatch))
     with pytest.raises(BenchError, match="torch"):
         made.measure()
 
@@ -113,11 +113,11 @@ def test_packages_that_changed_during_a_run_stop_it(mini, monkeypatch):
 @guards(
     "B08",
     where="bench_utils.study.Study._latest",
-    without={"bench_utils.environment.changed_packages": lambda then: []},
+    without={"bench_utils.environment.changed_packages": lambda *_: []},
 )
 def test_a_run_is_not_continued_with_other_packages(mini, monkeypatch):
     monkeypatch.setattr(study.loading, "resolve_weights", lambda *_: "architecture")
-    Study("mini", device="cpu", preset="smoke", root=mini)._start_run()
+    Study("mini", device="cpu", preset="smoke", root=mini).begin()
     assert Study("mini", device="cpu", preset="smoke", root=mini).manifest is not None
     install_another_torch(monkeypatch)
     assert Study("mini", device="cpu", preset="smoke", root=mini).manifest is None

@@ -9,6 +9,7 @@ from bench_utils import backends, catalog, child, claims, contrasts, rankings, r
 from bench_utils.backends import checkpoint, inductor, transformers
 from bench_utils.backends.transformers import TransformersBackend
 from bench_utils.plan import ClaimPlan
+from bench_utils.rounds import Rounds
 from bench_utils.study import Study
 from tests.conftest import MINI_PLAN, make_project
 from tests.faults.catalogue import guards, passing
@@ -161,22 +162,22 @@ def test_each_shape_records_what_its_own_compilation_took(measure):
 
 @guards(
     "B26",
-    where="bench_utils.study.Study._measure_rounds",
-    without={"bench_utils.study.shutil": SimpleNamespace(rmtree=lambda *_, **__: None)},
+    where="bench_utils.rounds.Rounds._measure",
+    without={"bench_utils.rounds.shutil": SimpleNamespace(rmtree=lambda *_, **__: None)},
 )
 def test_a_cold_compile_finds_no_kernels_of_an_earlier_attempt(tmp_path, monkeypatch):
     root = make_project(tmp_path, {"mini.toml": MINI_PLAN.replace('"eager-again"', '"compile", "compile-static"')})
     monkeypatch.setattr(study.loading, "resolve_weights", lambda *_: "architecture")
     made = Study("mini", device="cpu", preset="smoke", root=root)
-    made._start_run()
+    rounds = made.begin()
     stale, seen = [], []
     for name in ("tiny-gpt2-compile-float32", "tiny-gpt2-compile-static-float32"):
-        stale.append(made._caches / name / "kernel.so")
+        stale.append(rounds.caches / name / "kernel.so")
         stale[-1].parent.mkdir(parents=True)
         stale[-1].touch()
 
     def worker(self, round_, bar):
-        seen.extend((made._caches / plan.cache / "kernel.so", plan.cold) for plan in round_ if plan.cold)
+        seen.extend((rounds.caches / plan.cache / "kernel.so", plan.cold) for plan in round_ if plan.cold)
         seen.extend(path.exists() for path in stale)
         journal = child.Journal(made.folder)
         for plan in round_:
@@ -185,8 +186,9 @@ def test_a_cold_compile_finds_no_kernels_of_an_earlier_attempt(tmp_path, monkeyp
             journal.append(ended(plan))
         return 0
 
-    monkeypatch.setattr(Study, "_run_worker", worker)
-    made._measure_rounds(SimpleNamespace(more=print))
+    monkeypatch.setattr(Rounds, "_run_worker", worker)
+    while rounds.measure_next(SimpleNamespace(more=print)):
+        pass
     assert seen[:4] == [(stale[0], True), (stale[1], True), False, False]
 
 

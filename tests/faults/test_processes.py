@@ -128,10 +128,11 @@ def test_what_does_not_fit_into_the_time_is_measured_by_the_next_call(mini):
         first.measure(minutes=0.001)
     assert first.manifest.status == "measuring"
     second = Study("mini", device="cpu", preset="smoke", root=mini)
-    rounds = [p for p in second._todo() if p.round == 1]
-    for left, expected in ((1e3, len(rounds)), (1.01 * second._seconds(rounds[0]), 0)):
-        second._deadline = time.monotonic() + left
-        assert len(second._in_time(rounds)) == expected  # a round whole or not at all
+    rounds = second.begin()
+    first_round = [p for p in rounds.left() if p.round == 1]
+    for left, expected in ((1e3, len(first_round)), (1.01 * rounds.seconds(first_round[0]), 0)):
+        fitting = rounds._in_time(first_round, time.monotonic() + left)
+        assert len(fitting) == expected  # a round whole or not at all
     assert len(second.measure(minutes=10)) > 0
     assert second.complete
     assert second.manifest.run == first.manifest.run

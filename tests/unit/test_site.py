@@ -9,7 +9,7 @@ import pytest
 from small_project import DEVICE, small_project, write_run
 from typer.testing import CliRunner
 
-from bench_utils import cli
+from bench_utils import cli, jobs
 from bench_utils import plan as plans
 from bench_utils.errors import BenchError
 from bench_utils.privacy import PrivacyError
@@ -110,7 +110,7 @@ def test_render_keeps_the_page_of_a_run_that_stopped_and_makes_none(root: Path) 
 def measuring_that_stops(processes: int | None):
     """Measuring that comes as far as that many processes."""
 
-    def measure(study: Study) -> None:
+    def measure(study: Study, minutes: float | None) -> None:
         if processes is not None:
             study.folder = write_run(
                 study.root, "20260101-050000-smoke-dddd", device=study.device.slug, processes=processes
@@ -157,8 +157,8 @@ def test_the_selftest_does_every_device_and_ends_with_the_first_failure(
     monkeypatch.chdir(published)
     codes = {"a": 0, "b": 3, "c": 1, "d": 0}
     tested = []
-    monkeypatch.setattr(cli, "_studies", lambda *_: list(codes))
-    monkeypatch.setattr(cli, "_judged", lambda device: tested.append(device) or codes[device])
+    monkeypatch.setattr(jobs, "studies_of", lambda *_: list(codes))
+    monkeypatch.setattr(jobs, "judged", lambda device: tested.append(device) or codes[device])
     done = CliRunner().invoke(cli.app, ["selftest", "--device", "all"])
     assert (done.exit_code, tested) == (3, list(codes))
 
