@@ -167,7 +167,7 @@ def _pretrained(model: Model, device: str, dtype: str, trust_remote_code: bool) 
                 ignore_mismatched_sizes=True,  # refused below, by name
                 output_loading_info=True,
             )
-        except (OSError, ValueError, ImportError) as error:
+        except Exception as error:  # a checkpoint with its own code raises what it likes
             raise vetting.unreadable(f"model {model.name!r}", error) from error
     vetting.refuse_keys(model.name, info)
     module.config.name_or_path = model.name

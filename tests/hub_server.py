@@ -21,7 +21,9 @@ from urllib.parse import unquote, urlsplit
 LARGE = (".safetensors", ".bin")
 SHAPE = {"n_positions": 32, "n_embd": 16, "n_layer": 2, "n_head": 2, "bos_token_id": 0, "eos_token_id": 0}
 WORDS = 40
-_API = re.compile(r"/api/models/(?P<repository>[^/]+/[^/]+)(/(?P<what>revision|tree)/(?P<revision>[^/]+))?")
+_API = re.compile(
+    r"/api/models/(?P<repository>[^/]+/[^/]+)(/(?P<what>revision|tree)/(?P<revision>[^/]+)(/(?P<under>.+))?)?"
+)
 _FILE = re.compile(r"/(?P<repository>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<file>.+)")
 
 
@@ -153,7 +155,11 @@ class _Handler(BaseHTTPRequestHandler):
             return self._start(404, {"X-Error-Code": "RevisionNotFound"})
         if "file" in asked:
             return self._file(commits[commit], asked["file"], commit, fault)
-        return self._json(_tree(commits[commit]) if asked["what"] == "tree" else _info(asked["repository"], commit))
+        if asked["what"] != "tree":
+            return self._json(_info(asked["repository"], commit))
+        folder = f"{asked['under']}/" if asked["under"] else ""
+        files = {name: content for name, content in commits[commit].items() if name.startswith(folder)}
+        return self._json(_tree(files)) if files or not folder else self._start(404, {"X-Error-Code": "EntryNotFound"})
 
     def _json(self, content: object) -> None:
         body = json.dumps(content).encode()

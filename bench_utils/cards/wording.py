@@ -29,10 +29,10 @@ HEADS = {
     "refuted": {"claim_id": "Claim", "claim": "What is stated", "reason": "What is so"},
     "open": {"claim_id": "Claim", "claim": "What is stated", "reason": "What would decide it"},
 }  # fmt: skip
-# Subjects that this package has nothing to measure with, by a word that claims about them hold.
+# Subjects of the cards that this package has nothing to measure with, by a word that claims about them hold.
 _OUT = {
-    "training": ("train", "Train"), "fine-tuning": ("ine-tun",), "TensorFlow Lite": ("TensorFlow", "TFLite"),
-    "JAX": ("JAX",),
+    "training": ("train", "Train"), "recipes for fine-tuning, LoRA and the Trainer among them": ("ine-tun", "LoRA"),
+    "TensorFlow Lite": ("TensorFlow", "TFLite"), "JAX": ("JAX",),
 }  # fmt: skip
 
 
@@ -56,13 +56,12 @@ def undecided(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def out_of_scope(evidence: Evidence) -> str:
-    """Subjects of claims that the package does not measure: only what the cards mention is named."""
+    """Subjects that the cards bring up and this package does not measure, each with the claims that touch it."""
     said = []
     for subject, words in _OUT.items():
         ids = [s.claim_id for s in evidence.claims if any(word in s.claim for word in words)]
-        if ids:
-            said.append(f"{subject} ({', '.join(ids)})")
-    return "; ".join(said) or "nothing that the cards state"
+        said.append(f"{subject} ({', '.join(ids) or 'no claim'})")
+    return "; ".join(said)
 
 
 def provenance(found: pd.DataFrame, evidence: Evidence, folder: Path | None = None) -> dict[str, str]:
