@@ -17,19 +17,22 @@ FLOORS = [
     {"errors", "formatting", "privacy", "processes", "project", "receipts", "statistics"},
     {
         "artifacts", "board", "catalog", "energy", "environment", "hub", "operators", "prices", "progress",
-        "published", "records", "timing", "vetting", "window",
+        "published", "records", "stacks", "timing", "vetting", "window",
     },
     {"cells", "equivalence", "frames", "loading", "physics", "plan"},
     {
         "audit", "backends", "compiling", "contrasts", "figures", "gates", "outputs", "exchange", "scaling", "schedule",
         "selftest", "shifts", "wording",
     },
-    {"cards", "claims", "comparison", "confounds", "cost", "ledger", "parity", "rankings", "regimes", "runs"},
-    {"child", "study"},
+    {"cards", "claims", "comparison", "confounds", "cost", "drift", "ledger", "parity", "rankings", "regimes", "runs"},
+    {"portability"},
+    {"child", "rounds"},
+    {"quality", "study"},
     {"worker"},
     {"doctor", "facts"},
     {"reporting"},
     {"explore", "measuring"},
+    {"jobs"},
     {"__init__", "__main__", "cli"},
 ]  # fmt: skip
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
