@@ -53,6 +53,8 @@ _HOMES = {
     "engines": "outputs",
     "client_overhead": "outputs",
     "regimes": "regimes",
+    "quality": "quality",
+    "perplexity": "quality",
     "outputs_in_words": "outputs",
     "decided_in_words": "wording",
     "cost_table": "cost",

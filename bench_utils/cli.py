@@ -132,6 +132,30 @@ def card(
 
 
 @app.command()
+def quality(
+    model: Annotated[str, typer.Argument(help="A folder of a checkpoint, a hub id, or a model of the catalog.")],
+    text: Annotated[list[Path] | None, typer.Option("--text", help="A text file; paragraphs are documents.")] = None,
+    task: Annotated[list[str] | None, typer.Option("--task", help="A task of the harness, or a file of one.")] = None,
+    variant: Annotated[str, typer.Option("--variant", help="eager or llama.cpp.")] = "eager",
+    dtype: Annotated[list[str] | None, typer.Option("--dtype", help="float32, int8, q8_0, …; several compare.")] = None,
+    context: Annotated[
+        int | None, typer.Option("--context", help="Tokens of a window; by default the model's.")
+    ] = None,
+    stride: Annotated[int | None, typer.Option("--stride", help="Tokens it scores; by default half of them.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="The most documents of a text or task.")] = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Score a checkpoint on a text or a task: loss, perplexity, bits a byte, with intervals; exit 1 when none is."""
+    from .quality import score
+    from .quality.wording import printed
+
+    sizes = {"context": context, "stride": stride, "limit": limit}
+    found = score(model, text or (), task or (), variant=variant, dtypes=dtype or ("float32",), device=device, **sizes)
+    typer.echo(printed(found))
+    raise typer.Exit(int(found.scores.empty))
+
+
+@app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="The folder of a run, under results/.")],
     file: Annotated[Path, typer.Argument(help="An archive to send (.zip), or a table of samples (.csv, .parquet).")],

@@ -22,7 +22,7 @@ from .formatting import UNKNOWN, with_interval
 from .gates import FAILED, invariant_arm, run_gates
 from .project import find_plan
 from .records import TIMED, Manifest, Process, complete_attempts, read_manifest, read_processes
-from .runs import runs
+from .runs import timed
 from .shifts import differences, shared
 
 VERDICT = ["id", "text", "verdict", "value", "low", "high", "reason", "unit"]
@@ -71,7 +71,7 @@ class Comparison:
 
 def complete(root: Path, report: str, device: str | None = None) -> list[Run]:
     """Folder and manifest of every complete run of a report, on one device or on all, the newest last."""
-    found = [run for run in runs(root, report) if run[1].status == "complete" and device in (None, run[1].device)]
+    found = [run for run in timed(root, report) if run[1].status == "complete" and device in (None, run[1].device)]
     return sorted(found, key=lambda run: (run[1].started_at, run[1].run))
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from . import frames
 from .errors import BenchError
-from .records import MANIFEST, PROCESSES, SAMPLES, read_lines, read_manifest, read_processes
+from .records import MANIFEST, PROCESSES, SAMPLES, SCORES, read_lines, read_manifest, read_processes
 
 DIGESTS = "digests.json"
-CONTENT = (MANIFEST, PROCESSES, SAMPLES)
+CONTENT = (MANIFEST, PROCESSES, SAMPLES, SCORES)
 LARGEST = 2**30  # bytes of one file; the largest run planned so far has a fiftieth of it
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 _DATE = (1980, 1, 1, 0, 0, 0)  # the first that the format knows: the same run gives the same bytes

@@ -13,8 +13,9 @@ from . import stacks
 from .environment import distinct_devices, resolve_device
 from .errors import BenchError
 from .project import STATE, find_plan
+from .quality import Scoring, study_of
 from .records import PROCESSES
-from .runs import progress_of, runs
+from .runs import runs
 from .study import Study, grouped, measure_together
 
 if TYPE_CHECKING:
@@ -27,10 +28,10 @@ def split(root: Path, reports: list[str]) -> tuple[list[str], list[str]]:
     return [p.report for p in found if p.per_device], [p.report for p in found if not p.per_device]
 
 
-def studies_of(reports: list[str], device: str, preset: str, run: str) -> list[Study]:
+def studies_of(reports: list[str], device: str, preset: str, run: str) -> list[Study | Scoring]:
     """Every study asked for, all checked before the first is measured."""
     names = [d.name for d in distinct_devices()] if device == "all" else [resolve_device(device).name]
-    return [Study(report, name, preset, run) for report in reports for name in names]
+    return [study_of(report, name, preset, run) for report in reports for name in names]
 
 
 def measure_stacks(
@@ -59,7 +60,7 @@ def measure_study(study: Study, minutes: float | None = None) -> None:
         typer.echo(f"{study.report} on {study.device.slug}, preset {study.preset}: {expected}")
     study.measure(minutes)
     if not study.complete:
-        done = progress_of(study.folder, study.limits)
+        done = study.progress()
         found = f"{found}; {done.measured} of {done.planned} cells, the same command goes on"
     others = sum(1 for _, m in runs(study.root, study.report) if m.device == study.device.slug) - 1
     typer.echo(f"{study.report}: run {study.manifest.run} ({found}; {others} other runs of {study.device.slug})")

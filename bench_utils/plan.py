@@ -122,8 +122,8 @@ class Plan(Strict):
 
     @property
     def per_device(self) -> bool:
-        """Whether the report has a page for every device that it was measured on."""
-        return bool(self.presets) and not self.across
+        """Whether the report has a page for every device that it was measured or scored on."""
+        return bool(self.presets or self.scores) and not self.across
 
     def preset(self, name: str) -> Preset:
         """The preset of that name; BenchError with the nearest names."""

@@ -19,6 +19,7 @@ from .errors import BenchError
 
 SCHEMA = 2  # 2: a manifest may name its stack and group
 MANIFEST, PROCESSES, SAMPLES = "run.json", "processes.jsonl", "samples.jsonl"
+SCORES = "scores.jsonl"  # in place of the other two, where quality is scored and nothing timed
 # Samples of one process and cell that count in results.
 KEPT = 100
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from . import frames
 from .errors import unknown
 from .plan import Preset
-from .records import Cell, Manifest, complete_attempts, read_manifest, read_processes
+from .records import SCORES, Cell, Manifest, complete_attempts, read_manifest, read_processes
 from .schedule import ProcessPlan, schedule
 
 
@@ -17,6 +17,11 @@ def runs(root: Path, report: str | None = None) -> Iterator[tuple[Path, Manifest
     """All runs under ``root/results``, of one report or of all."""
     for path in sorted((root / "results").glob(f"*/{report or '*'}/*/run.json")):
         yield path.parent, read_manifest(path.parent)
+
+
+def timed(root: Path, report: str | None = None) -> Iterator[tuple[Path, Manifest]]:
+    """The runs that time something; those of scores have no samples."""
+    return (run for run in runs(root, report) if not (run[0] / SCORES).exists())
 
 
 def find_run(root: Path, report: str, run: str) -> Path:

@@ -23,7 +23,7 @@ from .progress import progress
 from .project import STATE, find_plan, root_of, root_or_here
 from .records import Manifest, read_manifest, write_manifest
 from .rounds import Rounds
-from .runs import find_run, runs
+from .runs import Progress, find_run, progress_of, runs
 from .stacks import Stack
 
 
@@ -85,6 +85,10 @@ class Study:
         if self.folder is None:
             raise BenchError(f"{self.report} has not been measured here; call measure()")
         return frames.load(self.folder)
+
+    def progress(self) -> Progress:
+        """How many cells have ended, of those planned."""
+        return progress_of(self.folder, self.limits)
 
     def receipts(self) -> pd.DataFrame:
         """One row a process and cell, with its receipt."""

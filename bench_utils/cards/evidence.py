@@ -120,6 +120,6 @@ def _complete(root: Path | None) -> tuple[Committed, ...]:
         root = root or root_of()
     except BenchError:
         return ()
-    found = [run for run in runs.runs(root) if run[1].status == "complete"]
+    found = [run for run in runs.timed(root) if run[1].status == "complete"]
     found.sort(key=lambda run: (run[1].started_at, run[1].run), reverse=True)
     return tuple(Committed(root, path, manifest) for path, manifest in found)

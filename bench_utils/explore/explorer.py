@@ -16,7 +16,7 @@ from ..contrasts import contrast
 from ..errors import BenchError, unknown
 from ..figures import style
 from ..project import STATE, root_or_here
-from ..records import MANIFEST, TIMED, read_manifest
+from ..records import MANIFEST, SCORES, TIMED, read_manifest
 from ..reporting import display
 from ..reporting.lab import styled
 from ..reporting.markup import figure_html, table_html
@@ -67,6 +67,7 @@ class Explorer:
     def runs(self) -> dict[str, Path]:
         """Folders of all runs by name, the newest first: report, device, when it began, preset."""
         paths = (self.root / "results").glob(f"*/*/*/{MANIFEST}")
+        paths = (path for path in paths if not (path.parent / SCORES).exists())
         found = sorted((*self._name(path), path.parent) for path in paths)
         return {name: folder for _, _, name, folder in reversed(found)}
 

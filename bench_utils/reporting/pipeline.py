@@ -13,7 +13,8 @@ import nbformat
 from .. import published
 from ..environment import machine_id
 from ..project import STATE, find_plan
-from ..runs import progress_of, runs
+from ..quality import Scoring, study_of
+from ..runs import runs
 from ..study import Study
 from .execute import execute
 from .publish import publish
@@ -46,7 +47,7 @@ def render(study: Study) -> Rendered:
         "claims": [{"id": claim.id, "text": claim.text} for claim in study.claims],
     }
     if not study.complete:
-        facts["progress"] = progress_of(study.folder, study.limits)
+        facts["progress"] = study.progress()
     return _page(study.root, study.report, study.device.slug, parameters, facts)
 
 
@@ -92,7 +93,7 @@ def index(root: Path) -> Path:
     return build_index(root)
 
 
-def pages(root: Path, reports: set[str]) -> Iterator[Study]:
+def pages(root: Path, reports: set[str]) -> Iterator[Study | Scoring]:
     """For each report and device the run that its page shows: the newest complete one, this machine's own first.
 
     Where none is complete, the run that stopped whose page there is.
@@ -107,4 +108,4 @@ def pages(root: Path, reports: set[str]) -> Iterator[Study]:
             rank = (complete, manifest.machine == mine, manifest.started_at, manifest.run)
             best[key] = max(best.get(key, rank), rank)
     for (report, _), (*_, run) in sorted(best.items()):
-        yield Study(report, run=run, root=root)
+        yield study_of(report, run=run, root=root)

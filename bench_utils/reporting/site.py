@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ..privacy import require_clean
-from ..records import MANIFEST, PROCESSES, SAMPLES
+from ..records import MANIFEST, PROCESSES, SAMPLES, SCORES
 from .errors import ReportingError
 from .files import below, slug, write_atomic
 from .markup import badge_html
@@ -88,7 +88,7 @@ def read_data(path: Path) -> dict[str, Any]:
 
 def record_links(root: Path, device: str, report: str, run: str) -> list[tuple[str, str]]:
     """Names of a run's files, and their addresses relative to `reports/`; none where the run is not there."""
-    names = [name for name in (MANIFEST, SAMPLES, PROCESSES) if run]
+    names = [name for name in (MANIFEST, SAMPLES, PROCESSES, SCORES) if run]
     return [
         (name, quote(f"../results/{device}/{report}/{run}/{name}"))
         for name in names

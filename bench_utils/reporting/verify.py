@@ -132,7 +132,7 @@ def _ended(render: subprocess.Popen) -> list[str]:
 
 def _render(root: Path, place: Path) -> None:
     """Render everything that a root publishes into another place."""
-    from ..study import Study
+    from ..quality import study_of
     from . import pipeline
 
     for report, device, run in targets(root):
@@ -140,7 +140,7 @@ def _render(root: Path, place: Path) -> None:
             if device == PUBLISHED:
                 pipeline.render_published(place, report)
             else:
-                pipeline.render(Study(report, run=run, root=place))
+                pipeline.render(study_of(report, run=run, root=place))
         except BenchError as error:
             print(f"reports/{device}/{report}.html cannot be rendered: {error}")
     pipeline.index(place)

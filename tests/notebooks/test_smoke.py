@@ -10,7 +10,7 @@ import pytest
 from bench_utils import frames, records
 from bench_utils.explore.selection import VIEWS
 from bench_utils.reporting.execute import execute
-from bench_utils.runs import runs
+from bench_utils.runs import runs, timed
 from bench_utils.study import Study
 from tests.conftest import REPOSITORY
 
@@ -116,7 +116,7 @@ def test_exploring_without_a_front_end_shows_every_committed_run_in_still_pictur
     shown, _ = outputs(tmp_path / "out.ipynb")
     said = [o["metadata"]["bench"] for o in shown if "bench" in o.get("metadata", {})]
     names = [bench["name"] for bench in said if bench["kind"] == "figure"]
-    newest = {(m.report, m.device) for _, m in runs(REPOSITORY)}
+    newest = {(m.report, m.device) for _, m in timed(REPOSITORY)}
     assert sorted(names) == sorted(f"{view}-{n + 1}" for view in VIEWS[:-1] for n in range(len(newest)))
     assert all(bench["alt"] and bench["caption"] for bench in said if bench["kind"] == "figure")
     for report, device in newest:

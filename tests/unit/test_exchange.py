@@ -74,6 +74,12 @@ def test_a_table_has_a_row_a_sample(run, tmp_path):
     assert {"model", "variant", "phase", "latency_ms", "status"} <= set(table.columns)
 
 
+def test_the_same_table_is_written_as_parquet(run, tmp_path):
+    table = pd.read_parquet(exchange.export(run, tmp_path / "run.parquet"))
+    assert len(table) == len(frames.load(run))
+    assert table["latency_ms"].equals(frames.load(run)["latency_ms"])
+
+
 def test_another_suffix_or_a_file_that_is_there_is_refused(run, archive, tmp_path):
     with pytest.raises(BenchError, match="ends with .zip, .csv, .parquet"):
         exchange.export(run, tmp_path / "run.txt")
