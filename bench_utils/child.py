@@ -64,7 +64,7 @@ class Session:
             Process(
                 process=plan.process, attempt=plan.attempt, round=plan.round, order=plan.order, model=plan.model,
                 variant=plan.variant, backend=self.variant.backend, dtype=plan.dtype, device=self.request.device,
-                started_at=time.time(), host_score=single_thread_score(),
+                machine=self.request.machine, started_at=time.time(), host_score=single_thread_score(),
             )
         )  # fmt: skip
         self.backend: backends.Backend | None = None

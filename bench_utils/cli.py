@@ -65,13 +65,14 @@ def measure(
 ) -> None:
     """Measure only: needs torch and transformers, no Jupyter. Reports are measured in the order given.
 
-    With --minutes nothing begins that would end later; the same command again goes on where this one stopped.
+    With --minutes nothing begins that would end later; the same command again goes on where this one stopped, and
+    with the id of a run so does another machine, where everything but the machine is equal.
     """
     if stack:
         jobs.measure_stacks(root_of(), reports, device, preset, run, stack, minutes)
         return
     end = time.monotonic() + 60 * minutes if minutes else math.inf
-    for study in jobs.studies_of(reports, device, preset, run):
+    for study in jobs.studies_of(reports, device, preset, run, go_on=True):
         jobs.measure_study(study, None if minutes is None else max(0.01, (end - time.monotonic()) / 60))
         if not study.complete:
             break

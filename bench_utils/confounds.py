@@ -40,7 +40,8 @@ def receipts_of(*folders: Path | str) -> pd.DataFrame:
     for folder in folders:
         manifest = read_manifest(Path(folder))
         driver = manifest.identity.get("driver") or "none"
-        found.append(frames.receipts(folder).assign(machine=manifest.machine, driver=driver))
+        cells = frames.receipts(folder)
+        found.append(cells.assign(machine=frames.machines(cells, manifest), driver=driver))
     return pd.concat(found, ignore_index=True)
 
 

@@ -67,10 +67,14 @@ def contrast(
 
 
 def refuse_mixture(rows: pd.DataFrame, across: Sequence[str] = ()) -> None:
-    """Raise BenchError for rows of several machines, devices or stacks (``identity``), unless the factor is named."""
-    mixed = [
-        factor for factor in ("machine", "device", "identity") if rows[factor].nunique() > 1 and factor not in across
-    ]
+    """Raise BenchError for rows of several machines, devices or stacks (``identity``), unless the factor is named.
+
+    One run may come from several machines where each measured whole rounds of a model: pairs are within a round.
+    """
+    mixed = [factor for factor in ("device", "identity") if rows[factor].nunique() > 1]
+    pairs = rows if rows["run"].nunique() > 1 else rows.groupby(["round", "model"], sort=False)
+    mixed = ["machine"] * bool(np.max(pairs["machine"].nunique()) > 1) + mixed
+    mixed = [factor for factor in mixed if factor not in across]
     if mixed:
         raise BenchError(f"these rows differ in {' and '.join(mixed)}; compare one at a time, or name it in across=")
 

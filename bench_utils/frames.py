@@ -15,6 +15,7 @@ from .records import (
     SAMPLES,
     UNFINISHED,
     Cell,
+    Manifest,
     Process,
     complete_attempts,
     kept,
@@ -62,6 +63,7 @@ def load(path: Path | str | Iterable[Path | str]) -> pd.DataFrame:
 def _load(folder: Path) -> pd.DataFrame:
     manifest = read_manifest(folder)
     cells = receipts(folder)
+    cells["machine"] = machines(cells, manifest)
     lines, broken = read_lines(folder / SAMPLES)
     samples = pd.DataFrame(lines, columns=["process", "attempt", "cell", "role", "index", "latency_ms", "event_ms",
                                            "compiled_calls", "started_at"])  # fmt: skip
@@ -71,7 +73,7 @@ def _load(folder: Path) -> pd.DataFrame:
     constants["tokens"] = [json.dumps(tokens) if tokens is not None else None for tokens in exact]
     frame = constants.merge(samples, on=["process", "attempt", "cell"], how="left")
     frame = frame[[_counts(*row) for row in zip(frame["role"], frame["index"], frame["count"], strict=True)]]
-    frame = frame.assign(run=manifest.run, report=manifest.report, device=manifest.device, machine=manifest.machine)
+    frame = frame.assign(run=manifest.run, report=manifest.report, device=manifest.device)
     frame["identity"] = identity_digest(manifest.identity)
     for column in ("event_ms", "latency_ms", "compiled_calls"):
         frame[column] = frame[column].astype("float64")
@@ -100,11 +102,19 @@ def receipts(path: Path | str) -> pd.DataFrame:
     return pd.DataFrame(records)
 
 
+def machines(cells: pd.DataFrame, manifest: Manifest) -> pd.Series:
+    """The machine of each row of receipts: its process's, or where that does not say, the one that began the run."""
+    stated = cells["machine"] if "machine" in cells else pd.Series(None, cells.index, dtype=object)
+    return stated.fillna(manifest.machine)
+
+
 def _described(cell: Cell, process: Process | None) -> dict:
     own = cell.model_dump(exclude={"kind"})
     if process is None:
         return own
-    shared = process.model_dump(include={"round", "order", "model", "variant", "backend", "dtype"})
+    shared = process.model_dump(
+        include={"round", "order", "model", "variant", "backend", "dtype", "machine"}, exclude_none=True
+    )
     return shared | own
 
 

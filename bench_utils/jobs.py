@@ -28,9 +28,11 @@ def split(root: Path, reports: list[str]) -> tuple[list[str], list[str]]:
     return [p.report for p in found if p.per_device], [p.report for p in found if not p.per_device]
 
 
-def studies_of(reports: list[str], device: str, preset: str, run: str) -> list[Study | Scoring]:
-    """Every study asked for, all checked before the first is measured."""
+def studies_of(reports: list[str], device: str, preset: str, run: str, go_on: bool = False) -> list[Study | Scoring]:
+    """Every study asked for, all checked before the first is measured; ``go_on`` with the run of an id."""
     names = [d.name for d in distinct_devices()] if device == "all" else [resolve_device(device).name]
+    if go_on and run not in ("latest", "new"):
+        return [Study(report, name, preset, run, go_on=True) for report in reports for name in names]
     return [study_of(report, name, preset, run) for report in reports for name in names]
 
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .errors import BenchError
 
-SCHEMA = 2  # 2: a manifest may name its stack and group
+SCHEMA = 2  # 2: a manifest may name its stack and group, a process its machine
 MANIFEST, PROCESSES, SAMPLES = "run.json", "processes.jsonl", "samples.jsonl"
 SCORES = "scores.jsonl"  # in place of the other two, where quality is scored and nothing timed
 # Samples of one process and cell that count in results.
@@ -72,6 +72,7 @@ class Process(Row):
     backend: str
     dtype: str
     device: str
+    machine: str | None = None
     started_at: float
     host_score: float | None = None
 

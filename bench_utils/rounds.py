@@ -28,13 +28,21 @@ ATTEMPTS = 2  # of a process whose worker died, or that a neighbour spoiled
 class Rounds:
     """The rounds of a run in ``folder``, measured one at a time by workers under the interpreter ``python``.
 
-    ``state`` is the checkout's own folder: compile caches and artifacts are kept there.
+    ``state`` is the checkout's own folder: compile caches and artifacts are kept there. ``machine`` is the one that
+    measures now: what another began of a model's round is measured again, so that no pair spans two.
     """
 
     def __init__(
-        self, folder: Path, manifest: Manifest, limits: Preset, state: Path, python: Path | str = sys.executable
+        self,
+        folder: Path,
+        manifest: Manifest,
+        limits: Preset,
+        state: Path,
+        python: Path | str = sys.executable,
+        machine: str | None = None,
     ) -> None:
         self.folder, self.manifest, self.limits, self.state, self.python = folder, manifest, limits, state, python
+        self.machine = machine or manifest.machine
         self.caches = state / "caches" / manifest.run
         self._order = [p for round_ in schedule(limits, manifest.seed) for p in round_]
         self._deaths, self._repeating = 0, False
@@ -46,10 +54,23 @@ class Rounds:
         decided by the neighbour's processor time and never by a latency.
         """
         done = Done(self.folder)
-        missing = [p for p in self._order if not done.has(p)]
+        missing = self._missing(done)
         spoiled = {(p.round, p.model) for p in self._order if p.round and done.spoiled(p)} if not missing else set()
         again = [p for p in self._order if (p.round, p.model) in spoiled and done.attempts(p) < ATTEMPTS]
         return [p.model_copy(update={"attempt": done.attempts(p) + 1}) for p in missing or again]
+
+    def _missing(self, done: Done) -> list[ProcessPlan]:
+        """What has no complete attempt; and of what another machine did, the rest of a model's round that is begun, and
+        the compilation into a cache that something still needs."""
+        missing = [p for p in self._order if not done.has(p)]
+        begun = {(p.round, p.model) for p in missing if p.round}
+        caches = {p.cache for p in missing if p.round}
+        elsewhere = [p for p in self._order if done.has(p) and self._measured_elsewhere(done, p)]
+        again = {p.process for p in elsewhere if (p.cache in caches if p.cold else (p.round, p.model) in begun)}
+        return [p for p in self._order if p in missing or p.process in again]
+
+    def _measured_elsewhere(self, done: Done, plan: ProcessPlan) -> bool:
+        return (done.machine(plan) or self.manifest.machine) != self.machine
 
     def seconds(self, plan: ProcessPlan) -> float:
         """Predicted cost of a process."""
@@ -155,6 +176,7 @@ class Rounds:
             artifacts=str(self.state / "artifacts"),
             packages={name: self.manifest.identity.get(name) for name in PACKAGES if name in self.manifest.identity},
             device=self.manifest.device_name,
+            machine=self.machine,
             weights=self.manifest.weights,
             seed=self.manifest.seed,
             threads=physical_cores(),

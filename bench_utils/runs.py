@@ -9,7 +9,7 @@ from typing import NamedTuple
 from . import frames
 from .errors import unknown
 from .plan import Preset
-from .records import SCORES, Cell, Manifest, complete_attempts, read_manifest, read_processes
+from .records import SCORES, Cell, Manifest, Process, complete_attempts, read_manifest, read_processes
 from .schedule import ProcessPlan, schedule
 
 
@@ -40,9 +40,12 @@ class Done:
         self._ended = complete_attempts(rows)
         self._tried: dict[str, int] = {}
         self._cells: dict[tuple[str, int], dict[str, str]] = {}
+        self._machines: dict[tuple[str, int], str | None] = {}
         for row in rows:
             name = frames.base(row.process)
             self._tried[name] = max(row.attempt, self._tried.get(name, 0))
+            if isinstance(row, Process):
+                self._machines[name, row.attempt] = row.machine
             if isinstance(row, Cell):
                 self._cells.setdefault((name, row.attempt), {})[row.cell] = row.status
 
@@ -57,6 +60,10 @@ class Done:
     def measured(self, plan: ProcessPlan) -> int:
         """How many cells of the process have a row in its last attempt that came to an end."""
         return len(self._last(plan).keys() & {c.key for c in plan.cells})
+
+    def machine(self, plan: ProcessPlan) -> str | None:
+        """The machine of its last attempt that came to an end; None where there is none, or its row does not say."""
+        return self._machines.get((plan.process, self._ended.get(plan.process, 0)))
 
     def spoiled(self, plan: ProcessPlan) -> bool:
         """Whether a neighbour was busy during one of its cells."""

@@ -45,6 +45,7 @@ class Round(BaseModel):
     artifacts: str
     packages: dict[str, str | None] = {}
     device: str
+    machine: str | None = None
     weights: str
     seed: int
     threads: int

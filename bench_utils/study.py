@@ -33,8 +33,9 @@ class Study:
     ``report`` is the name of a plan in ``root/notebooks``, or a plan made in memory, which needs no checkout.
     ``run``: ``latest`` (this machine's newest of this plan, continued where it was interrupted, or a new one),
     ``new``, or the id of a run, which is read and never measured. ``stack``: the environment that measures, instead of
-    this one; runs of several stacks that are measured together share a ``group``. Raises BenchError before anything is
-    measured.
+    this one; runs of several stacks that are measured together share a ``group``. ``go_on``: measure what the run of an
+    id lacks, also one that another machine began, where everything but the machine is equal. Raises BenchError before
+    anything is measured.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Study:
         root: Path | str | None = None,
         stack: Stack | None = None,
         group: str | None = None,
+        go_on: bool = False,
     ) -> None:
         made = isinstance(report, plans.Plan)
         self.root = Path(root) if root else root_or_here() if made else root_of()
@@ -59,6 +61,9 @@ class Study:
             self.manifest = read_manifest(self.folder)
             self.device = Device(self.manifest.device_name, self.manifest.device)
             self.preset = self.manifest.preset
+            if go_on and not self.complete:
+                self._refuse_others(resolve_device(device))
+                self.frozen = False
         else:
             self.device, self.preset = resolve_device(device), preset
             self.plan.preset(preset)
@@ -104,6 +109,15 @@ class Study:
                 return folder, manifest
         return None, None
 
+    def _refuse_others(self, here: Device) -> None:
+        """BenchError unless what is here is what the run was begun with."""
+        then = self.manifest.identity | {"plan digest": self.manifest.plan_digest}
+        now = identity(here, self.root, self._versions()) | {"plan digest": self.plan.digest(self.preset)}
+        other = [f"{key} {then.get(key)} -> {now.get(key)}" for key in {**then, **now} if then.get(key) != now.get(key)]
+        if other or self.manifest.stack:
+            said = ", ".join(other) or f"stack {self.manifest.stack}"
+            raise BenchError(f"run {self.manifest.run!r} cannot go on here: {said}; measure again with run='new'")
+
     def _versions(self) -> dict[str, str | None]:
         """What is installed now where this study measures."""
         return self.stack.versions() if self.stack else versions()
@@ -113,7 +127,7 @@ class Study:
         if self.folder is None:
             self._start_run()
         python = self.stack.python if self.stack else sys.executable
-        return Rounds(self.folder, self.manifest, self.limits, self.state, python)
+        return Rounds(self.folder, self.manifest, self.limits, self.state, python, machine_id(self.state))
 
     def end(self, rounds: Rounds) -> None:
         """See that the packages are what they were, and that a run with nothing left is complete."""

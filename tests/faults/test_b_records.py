@@ -194,7 +194,7 @@ def forgetful(self, row):
 def test_every_field_comes_back_as_written(tmp_path):
     rows = [
         Process(process="p", attempt=1, round=1, order=0, model="m", variant="v", backend="b", dtype="float32",
-                device="cpu", started_at=0.0, host_score=1.5),
+                device="cpu", machine="h", started_at=0.0, host_score=1.5),
         Cell(process="p", attempt=1, cell="c", phase="decode", prompt_tokens=16, new_tokens=16, batch_size=1,
              exhibit=True, status="oom_gpu", reason="r", failure={"type": "T", "message": "m", "traceback": "t"},
              weights="hub", stop_reason="converged", count=3, steady=False, timer="t", tokens_in=16, tokens_out=16,

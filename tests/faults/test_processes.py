@@ -9,8 +9,11 @@ import psutil
 import pytest
 
 from bench_utils import frames, records
+from bench_utils import study as study_module
+from bench_utils.contrasts import contrast
 from bench_utils.errors import BenchError
 from bench_utils.processes import classify_exit
+from bench_utils.progress import progress
 from bench_utils.runs import runs
 from bench_utils.study import Study
 from tests.conftest import REPOSITORY
@@ -136,6 +139,58 @@ def test_what_does_not_fit_into_the_time_is_measured_by_the_next_call(mini):
     assert len(second.measure(minutes=10)) > 0
     assert second.complete
     assert second.manifest.run == first.manifest.run
+
+
+def move(mini, monkeypatch):
+    """The same checkout on another machine."""
+    monkeypatch.setattr(study_module, "machine_id", lambda state: "another-host")
+
+
+def stopped_after(mini, processes):
+    """A run that this machine began: so many processes of it."""
+    made = Study("mini", device="cpu", preset="smoke", root=mini)
+    rounds = made.begin()
+    (round_,) = [[p for p in rounds.left() if p.round == 1]]
+    rounds._measure(round_[:processes], progress(1, "a start"))
+    return made
+
+
+def test_another_machine_goes_on_with_whole_rounds_and_says_so_in_every_row(mini, monkeypatch):
+    began = stopped_after(mini, 1)
+    move(mini, monkeypatch)
+    assert (
+        Study("mini", device="cpu", preset="smoke", root=mini).manifest is None
+    )  # another machine's run is not its own
+    with pytest.raises(BenchError, match="has not been measured"):
+        Study("mini", device="cpu", preset="smoke", root=mini).rows()
+    other = Study("mini", device="cpu", run=began.manifest.run, root=mini, go_on=True)
+    assert len(other.begin().left()) == 4  # the half of a round that was begun elsewhere is measured again
+    rows = other.measure()
+    assert other.complete
+    assert set(rows["machine"]) == {"another-host"}
+    assert len(contrast(rows))
+
+
+def test_a_run_of_two_machines_is_compared_within_rounds(mini, monkeypatch):
+    began = stopped_after(mini, 2)
+    here = began.manifest.machine
+    move(mini, monkeypatch)
+    rows = Study("mini", device="cpu", run=began.manifest.run, root=mini, go_on=True).measure()
+    machines = rows[rows["phase"].isin(records.TIMED)].groupby("round")["machine"].unique().map(list).to_dict()
+    spoiled = machines[1] == ["another-host"]  # a neighbour may have had that round measured once more
+    assert spoiled or machines == {1: [here], 2: ["another-host"]}
+    assert len(contrast(rows))
+    rows.loc[(rows["round"] == 2) & (rows["variant"] == "eager"), "machine"] = "a-third"
+    with pytest.raises(BenchError, match="differ in machine"):
+        contrast(rows)
+
+
+def test_a_run_does_not_go_on_where_anything_but_the_machine_differs(mini, monkeypatch):
+    began = stopped_after(mini, 1)
+    move(mini, monkeypatch)
+    monkeypatch.setattr(study_module, "identity", lambda *_: began.manifest.identity | {"torch": "0.0", "cpu": "Other"})
+    with pytest.raises(BenchError, match="cannot go on here: cpu .* -> Other, torch .* -> 0.0; measure again"):
+        Study("mini", device="cpu", run=began.manifest.run, root=mini, go_on=True)
 
 
 def test_a_second_study_measures_nothing(mini):

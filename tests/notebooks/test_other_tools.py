@@ -88,7 +88,8 @@ def test_nbconvert_makes_our_page_of_it(name: str, engine: str, pages: Path) -> 
     page = (pages / f"{name}-{engine}.html").read_text(encoding="utf-8")
     audited(page)
     assert page.count('<figure class="plot">') >= 1
-    assert ('class="headline"' in page and 'class="claims"' in page) or name == "explore"
+    assert 'class="headline"' in page or name == "explore"
+    assert 'class="claims"' in page or name in ("explore", "quality")  # what these show was claimed nowhere
 
 
 def test_both_engines_give_the_same_page(pages: Path) -> None:

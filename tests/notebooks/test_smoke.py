@@ -135,7 +135,7 @@ def test_nobody_moves_a_control_under_papermill_whatever_is_asked_for(tmp_path):
 
 
 @pytest.mark.parametrize(("arguments", "said"), [
-    (["run", "TR127"], "unknown report 'TR127'; did you mean TR126"),
+    (["run", "TR127"], "unknown report 'TR127'; did you mean TR147 or TR126"),
     (["run", "TR126", "--preset", "quik"], "unknown preset 'quik'; did you mean quick"),
     (["run", "TR126", "--device", "gpu"], "unknown device 'gpu'"),
     (["run", "TR126", "--device", "cuda:7"], "device 'cuda:7' is not on this machine; present: "),

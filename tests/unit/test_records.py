@@ -104,9 +104,11 @@ def test_unknown_fields_are_errors_so_that_nothing_is_dropped():
 
 
 def test_a_newer_schema_and_a_missing_manifest_are_said(run, tmp_path):
-    text = (run / records.MANIFEST).read_text().replace('"schema_version": 1', '"schema_version": 9')
-    (run / records.MANIFEST).write_text(text)
-    with pytest.raises(BenchError, match="schema 9; this version reads up to 1"):
+    newer = records.SCHEMA + 1
+    text = (run / records.MANIFEST).read_text()
+    changed = text.replace(f'"schema_version": {records.SCHEMA}', f'"schema_version": {newer}')
+    (run / records.MANIFEST).write_text(changed)
+    with pytest.raises(BenchError, match=f"schema {newer}; this version reads up to {records.SCHEMA}"):
         frames.load(run)
     with pytest.raises(BenchError, match="has no readable run.json"):
         frames.load(tmp_path / "nowhere")
