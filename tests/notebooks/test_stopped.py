@@ -58,7 +58,8 @@ STOPS = {
 
 def stopping(source: str) -> nbformat.NotebookNode:
     """Return a report that shows something, stops, and would have judged its claims after that."""
-    stop = code(f"print('running', flush=True)\n{source}")
+    said = "import time\nprint('running', flush=True)\ntime.sleep(0.5)"  # a socket needs a moment to send it
+    stop = code(f"{said}\n{source}")
     return report(code("print('before')"), stop, code(CLAIMS), code("print('after')"), new_markdown_cell("## Limits"))
 
 
