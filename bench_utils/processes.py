@@ -59,9 +59,9 @@ def oom_kills() -> int | None:
 def classify_exit(exit_code: int, log: str, out_of_memory: bool) -> tuple[str, str]:
     """Status and reason of a process that ended without saying why itself."""
     if "CUDA error" in log or "CUDA out of memory" in log:
-        return ("oom_gpu" if "out of memory" in log else "cuda_sticky"), _last_line(log)
+        return ("oom_gpu" if "out of memory" in log else "cuda_sticky"), last_line(log)
     if exit_code >= 0:
-        return "harness_bug", f"the process ended with exit code {exit_code}: {_last_line(log)}"
+        return "harness_bug", f"the process ended with exit code {exit_code}: {last_line(log)}"
     name = signal.Signals(-exit_code).name
     if exit_code == -signal.SIGKILL and out_of_memory:
         return "oom_host", "the kernel killed the process for memory"
@@ -69,7 +69,8 @@ def classify_exit(exit_code: int, log: str, out_of_memory: bool) -> tuple[str, s
     return statuses.get(-exit_code, "abort"), f"killed by {name}"
 
 
-def _last_line(log: str) -> str:
+def last_line(log: str) -> str:
+    """The last line of a log that says something."""
     lines = [line for line in log.splitlines() if line.strip()]
     return lines[-1].strip() if lines else "nothing was said"
 

@@ -1,15 +1,18 @@
-"""Runs on disk: which there are, and what one of them still lacks."""
+"""Runs on disk: which there are, how one begins and ends, and what it still lacks."""
 
 from __future__ import annotations
 
+import datetime
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from . import frames
+from .environment import Device, changed_packages
 from .errors import unknown
 from .plan import Preset
-from .records import SCORES, Cell, Manifest, Process, complete_attempts, read_manifest, read_processes
+from .records import SCORES, Cell, Manifest, Process, complete_attempts, read_manifest, read_processes, write_manifest
 from .schedule import ProcessPlan, schedule
 
 
@@ -30,6 +33,42 @@ def find_run(root: Path, report: str, run: str) -> Path:
     if run not in known:
         raise unknown(f"run of {report}:", run, [*known, "latest", "new"])
     return known[run]
+
+
+def newest(
+    root: Path, report: str, installed: dict[str, str | None], **same: object
+) -> tuple[Path, Manifest] | tuple[None, None]:
+    """The newest run whose manifest has the fields ``same``, made with the packages ``installed``; or two None."""
+    for folder, manifest in sorted(runs(root, report), key=lambda run: run[1].started_at, reverse=True):
+        asked = all(getattr(manifest, field) == value for field, value in same.items())
+        if asked and not changed_packages(manifest.identity, installed):
+            return folder, manifest
+    return None, None
+
+
+def new_id(*words: str) -> str:
+    """An id that sorts by the time it was made: date, time, ``words``, and a few random digits."""
+    return "-".join([f"{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}", *words, secrets.token_hex(2)])
+
+
+def begin(root: Path, report: str, device: Device, preset: str, **facts) -> tuple[Path, Manifest]:
+    """A new run, its manifest written; ``facts`` are the other fields of it."""
+    run, place = new_id(preset), {"device": device.slug, "device_name": device.name}
+    manifest = Manifest(run=run, report=report, preset=preset, **place, **facts, started_at=_now())
+    folder = root / "results" / device.slug / report / run
+    write_manifest(folder, manifest)
+    return folder, manifest
+
+
+def finish(folder: Path, manifest: Manifest) -> Manifest:
+    """The manifest of a run with nothing left, written."""
+    whole = manifest.model_copy(update={"status": "complete", "finished_at": _now()})
+    write_manifest(folder, whole)
+    return whole
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 class Done:

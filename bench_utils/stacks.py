@@ -20,6 +20,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from .environment import versions
 from .errors import BenchError, unknown
+from .processes import last_line
 
 READY = "pins"  # in a finished environment: what it was made from
 _ASK = (
@@ -41,7 +42,7 @@ class Stack:
         pins = [Requirement(pin) for pin in self.pins]
         done = _run([self.python, "-c", _ASK, *(pin.name for pin in pins)])
         if done.returncode:
-            raise BenchError(f"stack {self.name!r} cannot measure: {_last_line(done.stderr)}; change its pins")
+            raise BenchError(f"stack {self.name!r} cannot measure: {_error(done.stderr)}; change its pins")
         found, pinned = json.loads(done.stdout)
         for pin in pins:
             if not pin.specifier.contains(pinned[pin.name], prereleases=True):
@@ -98,7 +99,7 @@ def _make(folder: Path, stack: Stack) -> None:
         _see_project(stack.python)
         made = _run([sys.executable, "-m", "pip", "--python", stack.python, "install", "--quiet", *stack.pins])
     if made.returncode:
-        raise BenchError(f"stack {stack.name!r} cannot be installed: {_last_line(made.stderr)}")
+        raise BenchError(f"stack {stack.name!r} cannot be installed: {_error(made.stderr)}")
     (folder / READY).write_text(_made_from(stack.pins))
 
 
@@ -123,6 +124,7 @@ def _run(command: Sequence[str | Path]) -> subprocess.CompletedProcess:
     return subprocess.run(list(map(str, command)), capture_output=True, text=True)
 
 
-def _last_line(text: str) -> str:
-    lines = [line for line in text.splitlines() if line.startswith("ERROR") or "Error" in line] or text.splitlines()
-    return lines[-1].strip() if lines else "nothing was said"
+def _error(said: str) -> str:
+    """The last line that names an error, or the last one at all."""
+    lines = [line for line in said.splitlines() if line.startswith("ERROR") or "Error" in line]
+    return last_line("\n".join(lines) or said)

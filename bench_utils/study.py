@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import math
-import secrets
 import shutil
 import sys
 import time
@@ -21,9 +19,9 @@ from .errors import BenchError
 from .processes import exclusive
 from .progress import progress
 from .project import STATE, find_plan, root_of, root_or_here
-from .records import Manifest, read_manifest, write_manifest
+from .records import Manifest, read_manifest
 from .rounds import Rounds
-from .runs import Progress, find_run, progress_of, runs
+from .runs import Progress, begin, find_run, finish, new_id, newest, progress_of, runs
 from .stacks import Stack
 
 
@@ -101,13 +99,10 @@ class Study:
 
     def _latest(self) -> tuple[Path | None, Manifest | None]:
         """This machine's newest run of this very plan."""
-        mine, digest = machine_id(self.state), self.plan.digest(self.preset)
-        for folder, manifest in sorted(runs(self.root, self.report), key=lambda r: r[1].started_at, reverse=True):
-            found = (manifest.device, manifest.machine, manifest.plan_digest, manifest.stack, manifest.group)
-            asked = (self.device.slug, mine, digest, self.stack and self.stack.name, self.group)
-            if found == asked and not changed_packages(manifest.identity, self._versions()):
-                return folder, manifest
-        return None, None
+        return newest(
+            self.root, self.report, self._versions(), device=self.device.slug, machine=machine_id(self.state),
+            plan_digest=self.plan.digest(self.preset), stack=self.stack and self.stack.name, group=self.group,
+        )  # fmt: skip
 
     def _refuse_others(self, here: Device) -> None:
         """BenchError unless what is here is what the run was begun with."""
@@ -133,23 +128,16 @@ class Study:
         """See that the packages are what they were, and that a run with nothing left is complete."""
         if changed := changed_packages(self.manifest.identity, self._versions()):
             raise BenchError(f"packages changed during the run: {', '.join(changed)}; measure again with run='new'")
-        if rounds.left():
-            return
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        self.manifest = self.manifest.model_copy(update={"status": "complete", "finished_at": now})
-        write_manifest(self.folder, self.manifest)
-        shutil.rmtree(rounds.caches, ignore_errors=True)
+        if not rounds.left():
+            self.manifest = finish(self.folder, self.manifest)
+            shutil.rmtree(rounds.caches, ignore_errors=True)
 
     def _start_run(self) -> None:
-        now = datetime.datetime.now(datetime.UTC)
-        run = f"{now:%Y%m%d-%H%M%S}-{self.preset}-{secrets.token_hex(2)}"
-        self.folder = self.root / "results" / self.device.slug / self.report / run
-        self.manifest = Manifest(
-            run=run,
-            report=self.report,
-            preset=self.preset,
-            device=self.device.slug,
-            device_name=self.device.name,
+        self.folder, self.manifest = begin(
+            self.root,
+            self.report,
+            self.device,
+            self.preset,
             machine=machine_id(self.state),
             plan_digest=self.plan.digest(self.preset),
             plan=json.loads(self.plan.preset(self.preset).model_dump_json()),
@@ -158,9 +146,7 @@ class Study:
             identity=identity(self.device, self.root, self._versions()),
             stack=self.stack and self.stack.name,
             group=self.group,
-            started_at=now.isoformat(timespec="seconds"),
         )
-        write_manifest(self.folder, self.manifest)
 
     def _weights(self) -> str:
         """Where the weights of this run come from; folders need no hub."""
@@ -189,8 +175,7 @@ def grouped(report: str, stacks: Sequence[Stack], *, run: str = "latest", root: 
         studies = [Study(report, root=root, stack=stack, group=group, **asked) for stack in stacks]
         if all(study.manifest for study in studies if study.stack.name in made[group]):
             return studies
-    now = datetime.datetime.now(datetime.UTC)
-    group = f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    group = new_id()
     return [Study(report, run=run, root=root, stack=stack, group=group, **asked) for stack in stacks]
 
 

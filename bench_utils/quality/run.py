@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import datetime
 import functools
 import hashlib
 import json
 import math
 import os
-import secrets
 import subprocess
 import sys
 import time
@@ -16,14 +14,14 @@ from pathlib import Path
 
 from .. import catalog, hub, loading
 from .. import plan as plans
-from ..environment import Device, changed_packages, identity, machine_id, physical_cores, resolve_device
+from ..environment import Device, changed_packages, identity, machine_id, physical_cores, resolve_device, versions
 from ..errors import BenchError
 from ..privacy import clean
 from ..processes import classify_exit, exclusive, oom_kills
 from ..progress import progress
 from ..project import STATE, find_plan, root_of, root_or_here
-from ..records import Manifest, read_manifest, write_manifest
-from ..runs import Progress, find_run, runs
+from ..records import Manifest, read_manifest
+from ..runs import Progress, begin, find_run, finish, newest
 from ..study import Study
 from . import rows
 from .asked import Scores, Source, digests, preset_of, refuse_architecture, sources
@@ -105,12 +103,8 @@ class Scoring:
 
     def _latest(self) -> tuple[Path | None, Manifest | None]:
         """This machine's newest run of this very preset over these very files."""
-        asked = (self.device.slug, machine_id(self.state), self._digest())
-        for folder, manifest in sorted(runs(self.root, self.report), key=lambda r: r[1].started_at, reverse=True):
-            known = (manifest.device, manifest.machine, manifest.plan_digest)
-            if known == asked and not changed_packages(manifest.identity):
-                return folder, manifest
-        return None, None
+        same = {"device": self.device.slug, "machine": machine_id(self.state), "plan_digest": self._digest()}
+        return newest(self.root, self.report, versions(), **same)
 
     def _measure(self) -> None:
         if self.folder is None:
@@ -142,24 +136,18 @@ class Scoring:
         return time.monotonic() + self.limits.arm_seconds > self._deadline
 
     def _start(self) -> None:
-        now = datetime.datetime.now(datetime.UTC)
-        run = f"{now:%Y%m%d-%H%M%S}-{self.preset}-{secrets.token_hex(2)}"
-        self.folder = self.root / "results" / self.device.slug / self.report / run
-        self.manifest = Manifest(
-            run=run,
-            report=self.report,
-            preset=self.preset,
-            device=self.device.slug,
-            device_name=self.device.name,
+        self.folder, self.manifest = begin(
+            self.root,
+            self.report,
+            self.device,
+            self.preset,
             machine=machine_id(self.state),
             plan_digest=self._digest(),
             plan={"scores": self.limits.model_dump(mode="json")},
             weights=self._weights(),
             seed=self.plan.seed,
             identity=identity(self.device, self.root),
-            started_at=now.isoformat(timespec="seconds"),
         )
-        write_manifest(self.folder, self.manifest)
         (self.folder / rows.SCORES).touch()  # tells it from a run that times, before it has a row
 
     def _weights(self) -> str:
@@ -238,9 +226,7 @@ class Scoring:
     def _finish(self) -> None:
         if changed := changed_packages(self.manifest.identity):
             raise BenchError(f"packages changed during the run: {', '.join(changed)}; score again with run='new'")
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        self.manifest = self.manifest.model_copy(update={"status": "complete", "finished_at": now})
-        write_manifest(self.folder, self.manifest)
+        self.manifest = finish(self.folder, self.manifest)
 
 
 def _offline(request: dict) -> dict[str, str]:
