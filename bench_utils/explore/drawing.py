@@ -30,7 +30,7 @@ def distribution(rows: pd.DataFrame, ax: Axes | None = None) -> Axes:
     Ticks are evenly spaced QUANTILES of the round's samples, the bar its middle half, the dot its median; milliseconds.
     """
     samples = timed(rows)
-    variants = in_order(samples["variant"])
+    variants = in_order(samples["variant"].unique())
     with style():
         ax = ax or plt.subplots(figsize=(8, 0.9 + 0.5 * len(variants)))[1]
         for lane, variant in enumerate(variants):
@@ -64,13 +64,13 @@ def drift(rows: pd.DataFrame, ax: Axes | None = None) -> Axes:
     bars = rounds.agg(y=("latency_ms", "median"), start=("place", "min"), end=("place", "max"))
     with style():
         ax = ax or plt.subplots(figsize=(8, 2.8))[1]
-        for variant in in_order(drawn["variant"]):
+        for variant in in_order(drawn["variant"].unique()):
             mine, hue = drawn[drawn["variant"] == variant], colour(variant)
             face = "white" if variant.endswith("-again") else hue
             ax.plot(mine["place"], mine["latency_ms"], "o", ms=3, mec=hue, mfc=face, mew=0.7, label=variant)
         ax.hlines(bars["y"], bars["start"], bars["end"], color="0.15", lw=1.8, zorder=3)
-        for place in samples["place"][samples["round"].diff().fillna(0) != 0]:
-            ax.axvline(place - 0.5, color="0.7", lw=0.8, ls="--", zorder=0)
+        begun = samples["place"][samples["round"].diff().fillna(0) != 0] - 0.5
+        ax.vlines(begun, 0, 1, transform=ax.get_xaxis_transform(), color="0.7", lw=0.8, ls="--", zorder=0)
         ax.set_xlabel("samples in order of time (dashed: a new round)")
         _scale(ax, "y", samples["latency_ms"])
     return ax

@@ -19,7 +19,8 @@ from . import drawing
 from .selection import PHASES, SIZES, Selection
 
 WIDTH = 9.0  # inches
-CONTRASTS = 12  # drawn for each panel that would be drawn of samples
+CONTRASTS = 10  # drawn for each panel that would be drawn of samples
+SHOWN = [*CELL, "variant", "device", "process", "round", "role", "status", "started_at", "latency_ms"]  # of samples
 
 
 @dataclass(frozen=True)
@@ -102,23 +103,24 @@ def raw(rows: pd.DataFrame, chosen: Selection) -> View:
 
 def _panels(rows: pd.DataFrame, most: int) -> tuple[list[Panel], list[str]]:
     """A panel a cell, timed phases before others, and what is said about those left out."""
-    found = drawing.timed(rows)
+    found = drawing.timed(rows[SHOWN])
     if found.empty:
         raise BenchError("no latency in this selection: the view 'rows' says what became of its cells")
     timed = found[found["phase"].isin(TIMED)]
     shown = timed if len(timed) else found
     cells = shown[CELL].drop_duplicates()
     models = list(cells["model"].unique())
-    groups = sorted(
-        shown.groupby(CELL, sort=False), key=lambda g: (models.index(g[0][0]), PHASES.index(g[0][CELL.index("phase")]))
-    )
-    panels = [Panel(_title(dict(zip(CELL, key, strict=True)), cells), group) for key, group in groups]
+    keys = cells.itertuples(index=False, name=None)
+    keys = sorted(keys, key=lambda key: (models.index(key[0]), PHASES.index(key[CELL.index("phase")])))
+    groups = shown.groupby(CELL, sort=False)
+    drawn = keys[:most]  # only their rows are copied
+    panels = [Panel(_title(dict(zip(CELL, key, strict=True)), cells), groups.get_group(key)) for key in drawn]
     hidden = set(found["phase"].unique()) - set(cells["phase"])
     others = [phase for phase in PHASES if phase in hidden]
     said = [f"Choose {', '.join(others)} to see them."] if others else []
-    if len(panels) > most:
-        said.append(f"{most} of {len(panels)} cells are drawn; choose a model and a phase to see the others.")
-    return panels[:most], said
+    if len(keys) > most:
+        said.append(f"{most} of {len(keys)} cells are drawn; choose a model and a phase to see the others.")
+    return panels, said
 
 
 def _title(cell: dict, among: pd.DataFrame) -> str:
@@ -169,7 +171,7 @@ def _grid(figure: Figure, panels: list[Panel], paint: Callable) -> None:
 
 
 def _lanes(panel: Panel) -> list[str]:
-    return figures.in_order(panel.rows["variant"])
+    return figures.in_order(panel.rows["variant"].unique())
 
 
 def _one_legend(figure: Figure) -> None:
