@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import pandas as pd
 
 from . import frames, scaling
 from .contrasts import contrast
-from .gates import DISTURBED, stopping
+from .gates import DISTURBED, roofline, stopping
 from .plan import ClaimPlan
 
 SUPPORTED, REFUTED, INCONCLUSIVE, NOT_TESTABLE = "supported", "refuted", "inconclusive", "not testable here"
+ON_SPEED = ("outcome", "ratio", "time_per_token", "bandwidth_share", "crossover", "model_ratio")
 LEAST_ROUNDS = 6  # fewer pairs cannot reach p < 0.05 in a sign test (2 / 2**6 = 0.031)
 
 
@@ -36,29 +38,44 @@ def judge(
     baseline: str = "eager",
     control: str = "eager-again",
     gates: pd.DataFrame | None = None,
+    receipts: pd.DataFrame | None = None,
 ) -> list[Verdict]:
-    """A verdict for every claim of a plan, from the rows of one run; a failed gate stops claims on speed."""
+    """A verdict for every claim of a plan, from the rows of one run; a failed gate stops claims on speed.
+
+    ``receipts`` hold the bandwidth of the device, for claims on the share of it that is reached.
+    """
     effects = contrast(rows, baseline, control)
     cuda = not rows["device"].str.startswith("cpu").all()
-    stopped = {
-        claim.id: [] if gates is None else stopping(gates, (claim.variant, baseline, control)) for claim in claims
-    }
-    return [_judge(claim, rows, effects, cuda, stopped[claim.id]) for claim in claims]
+    found = []
+    for claim in claims:
+        stopped = [] if gates is None else stopping(gates, (claim.variant, baseline, control))
+        if claim.needs == "cuda" and not cuda:
+            found.append(_verdict(claim, NOT_TESTABLE, "it needs a CUDA device"))
+        elif stopped and claim.metric in ON_SPEED:
+            found.append(_verdict(claim, INCONCLUSIVE, f"a gate failed: {'; '.join(stopped)}"))
+        else:
+            found.append(_judge(claim, rows, effects, receipts))
+    return found
 
 
-def _judge(claim: ClaimPlan, rows: pd.DataFrame, effects: pd.DataFrame, cuda: bool, stopped: list[str]) -> Verdict:
-    if claim.needs == "cuda" and not cuda:
-        return _verdict(claim, NOT_TESTABLE, "it needs a CUDA device")
-    if stopped and claim.metric in ("outcome", "ratio", "crossover", "model_ratio"):
-        return _verdict(claim, INCONCLUSIVE, f"a gate failed: {'; '.join(stopped)}")
-    of_effects = {"outcome": _by_outcome, "ratio": _by_ratio}
-    of_rows = {"compiled_share": _by_share, "latency": _by_latency, "status": _by_status}
-    of_models = {"crossover": _by_crossover, "model_ratio": _by_model_ratio}
-    if claim.metric in of_effects:
-        return of_effects[claim.metric](claim, _of(claim, effects))
-    if claim.metric in of_models:
-        return of_models[claim.metric](claim, rows)
-    return of_rows[claim.metric](claim, _of(claim, rows))
+def _judge(claim: ClaimPlan, rows: pd.DataFrame, effects: pd.DataFrame, receipts: pd.DataFrame | None) -> Verdict:
+    match claim.metric:
+        case "outcome":
+            return _by_outcome(claim, _of(claim, effects))
+        case "ratio":
+            return _by_ratio(claim, _of(claim, effects))
+        case "compiled_share":
+            return _by_share(claim, _of(claim, rows))
+        case "latency" | "time_per_token":
+            return _by_latency(claim, _of(claim, rows))
+        case "bandwidth_share":
+            return _by_bandwidth(claim, _of(claim, rows), receipts)
+        case "status":
+            return _by_status(claim, _of(claim, rows))
+        case "crossover":
+            return _by_crossover(claim, rows)
+        case "model_ratio":
+            return _by_model_ratio(claim, rows)
 
 
 def _of(claim: ClaimPlan, frame: pd.DataFrame) -> pd.DataFrame:
@@ -85,16 +102,13 @@ def _by_outcome(claim: ClaimPlan, effects: pd.DataFrame) -> Verdict:
 
 
 def _by_ratio(claim: ClaimPlan, effects: pd.DataFrame) -> Verdict:
-    """The whole interval must lie above or below the threshold."""
+    """Every contrast must count; the interval that encloses theirs decides."""
     if effects.empty:
         return _verdict(claim, NOT_TESTABLE, f"{claim.variant} was not measured in this run")
-    low, high = effects["low"].min(), effects["high"].max()
-    if effects["rounds"].max() < LEAST_ROUNDS or (effects["outcome"] == "invalid").any():
-        return _verdict(claim, INCONCLUSIVE, "too few rounds, or rows that do not count", **_evidence(effects))
-    holds = low > claim.above if claim.above is not None else high < claim.below
-    fails = high < claim.above if claim.above is not None else low > claim.below
-    verdict = SUPPORTED if holds else REFUTED if fails else INCONCLUSIVE
-    return _verdict(claim, verdict, f"interval {low:.3g} to {high:.3g}", **_evidence(effects))
+    facts, low, high = _evidence(effects), effects["low"].min(), effects["high"].max()
+    if (effects["outcome"] == "invalid").any():
+        return _verdict(claim, INCONCLUSIVE, "rows that do not count", **facts)
+    return _bounded(claim, (low, high), f"interval {low:.3g} to {high:.3g}", facts)
 
 
 def _evidence(effects: pd.DataFrame) -> dict:
@@ -123,22 +137,29 @@ def _by_share(claim: ClaimPlan, rows: pd.DataFrame) -> Verdict:
 
 
 def _by_latency(claim: ClaimPlan, rows: pd.DataFrame) -> Verdict:
-    """The interval of the median over the rounds must lie within the bounds."""
+    """The median over the rounds, of a call or of each of its tokens."""
     cells = frames.medians(rows) if len(rows) else rows
     if cells.empty:
         return _verdict(claim, NOT_TESTABLE, f"{claim.variant} was not measured in this run")
+    per = cells["new_tokens"] if claim.metric == "time_per_token" else 1
+    ci = frames.over_rounds(cells.assign(latency_ms=cells["latency_ms"] / per))
+    unit = "ms a token" if claim.metric == "time_per_token" else "ms"
+    facts = {"value": ci.median, "interval": (ci.low, ci.high), "n": len(cells), "unit": unit}
+    return _bounded(claim, (ci.low, ci.high), f"{_claimed(claim)} {unit} was claimed", facts)
+
+
+def _by_bandwidth(claim: ClaimPlan, rows: pd.DataFrame, receipts: pd.DataFrame | None) -> Verdict:
+    """The share that a call reaches of the bandwidth measured in this run, were only its weights and cache read."""
+    bounds = pd.DataFrame() if receipts is None or rows.empty else roofline(rows, receipts)
+    if bounds.empty:
+        return _verdict(claim, NOT_TESTABLE, f"{claim.variant} was not measured in this run, or no bandwidth was")
+    if bounds["resident"].any():
+        return _verdict(claim, NOT_TESTABLE, f"the last cache may hold the weights of {bounds['model'].iloc[0]}")
+    cells, floor = frames.medians(rows), bounds["floor_ms"].iloc[0]
     ci = frames.over_rounds(cells)
-    facts = {"value": ci.median, "interval": (ci.low, ci.high), "n": len(cells), "unit": "ms"}
-    if len(cells) < LEAST_ROUNDS:
-        return _verdict(claim, INCONCLUSIVE, f"{len(cells)} rounds: no verdict below {LEAST_ROUNDS}", **facts)
-    low, high = (
-        claim.above if claim.above is not None else 0.0,
-        claim.below if claim.below is not None else float("inf"),
-    )
-    verdict = (
-        SUPPORTED if low < ci.low and ci.high < high else REFUTED if ci.high < low or ci.low > high else INCONCLUSIVE
-    )
-    return _verdict(claim, verdict, f"between {low:g} and {high:g} ms was claimed", **facts)
+    facts = {"value": floor / ci.median, "interval": (floor / ci.high, floor / ci.low), "n": len(cells)}
+    facts["unit"] = f"of {bounds['bandwidth_gbs'].iloc[0]:.0f} GB/s"
+    return _bounded(claim, facts["interval"], f"reading takes at least {floor:.3g} ms of {ci.median:.3g} ms", facts)
 
 
 def _by_status(claim: ClaimPlan, rows: pd.DataFrame) -> Verdict:
@@ -178,12 +199,21 @@ def _by_model_ratio(claim: ClaimPlan, rows: pd.DataFrame) -> Verdict:
     return _bounded(claim, found.interval, f"interval {found.low:.3g} to {found.high:.3g}", facts)
 
 
+def _bounds(claim: ClaimPlan) -> tuple[float, float]:
+    """What the claim says that a value lies between."""
+    return -math.inf if claim.above is None else claim.above, math.inf if claim.below is None else claim.below
+
+
+def _claimed(claim: ClaimPlan) -> str:
+    bounds = [(word, bound) for word, bound in (("above", claim.above), ("below", claim.below)) if bound is not None]
+    return " and ".join(f"{word} {bound:g}" for word, bound in bounds)
+
+
 def _bounded(claim: ClaimPlan, interval: tuple[float, float], reason: str, facts: dict) -> Verdict:
-    """Supported when the whole interval lies beyond the threshold, refuted when it lies on the other side."""
-    facts |= {"interval": tuple(map(float, interval)), "value": float(facts["value"])}
-    low, high = interval
+    """Supported when the whole interval lies within the claim's bounds, refuted when it lies outside of them."""
+    facts = {"interval": tuple(map(float, interval))} | facts | {"value": float(facts["value"])}
     if facts["n"] < LEAST_ROUNDS:
         return _verdict(claim, INCONCLUSIVE, f"{facts['n']} rounds: no verdict below {LEAST_ROUNDS}", **facts)
-    holds = low > claim.above if claim.above is not None else high < claim.below
-    fails = high < claim.above if claim.above is not None else low > claim.below
+    (low, high), (above, below) = interval, _bounds(claim)
+    holds, fails = above < low and high < below, high < above or low > below
     return _verdict(claim, SUPPORTED if holds else REFUTED if fails else INCONCLUSIVE, reason, **facts)

@@ -99,8 +99,9 @@ def _rows(folder: Path) -> pd.DataFrame:
 def _judged(root: Path, folder: Path) -> pd.DataFrame:
     manifest = read_manifest(folder)
     plan, limits = plans.read(find_plan(root, manifest.report)), plans.Preset.model_validate(manifest.plan)
-    gates = run_gates(_rows(folder), frames.receipts(folder), limits, plan.baseline)
-    found = judge(plan.claims, _rows(folder), plan.baseline, plan.control, gates)
+    receipts = frames.receipts(folder)
+    gates = run_gates(_rows(folder), receipts, limits, plan.baseline)
+    found = judge(plan.claims, _rows(folder), plan.baseline, plan.control, gates, receipts)
     bounds = [verdict.interval or (math.nan, math.nan) for verdict in found]
     rows = [vars(verdict) | {"low": low, "high": high} for verdict, (low, high) in zip(found, bounds, strict=True)]
     return pd.DataFrame(rows, columns=VERDICT).astype({"value": "float64"})

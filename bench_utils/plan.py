@@ -68,15 +68,19 @@ class ClaimPlan(Strict):
     """A sentence, the metric that decides it, and what would refute it.
 
     Metrics: ``outcome`` (the contrast's outcome is ``expect`` on every model), ``compiled_share`` (compiled calls
-    per expected call, ``above`` or ``below`` a threshold), ``ratio`` (latency ratio with its interval), ``latency``
-    (median in milliseconds, ``above`` and ``below``), ``status`` (every cell ended with ``expect_status``),
-    ``crossover`` (the width at which a layer's weights cost as much as the layer, over the whole grid), ``model_ratio``
-    (latency of the first of two ``models`` over the second's).
+    per expected call), ``ratio`` (latency ratio with its interval), ``latency`` (median in milliseconds),
+    ``time_per_token`` (the same, of each new token), ``bandwidth_share`` (of the bandwidth measured in the run, were
+    only weights and cache read), ``status`` (every cell ended with ``expect_status``), ``crossover`` (the width at
+    which a layer's weights cost as much as the layer, over the whole grid), ``model_ratio`` (latency of the first of
+    two ``models`` over the second's). Numbers must lie ``above`` a bound, ``below`` one, or between two.
     """
 
     id: str
     text: str
-    metric: Literal["outcome", "compiled_share", "ratio", "latency", "status", "crossover", "model_ratio"]
+    metric: Literal[
+        "outcome", "compiled_share", "ratio", "latency", "time_per_token", "bandwidth_share", "status", "crossover",
+        "model_ratio",
+    ]  # fmt: skip
     variant: str
     phase: Literal["prefill", "decode", "e2e"]
     models: list[str] = []
@@ -93,9 +97,15 @@ class ClaimPlan(Strict):
         return catalog.variant(name).name
 
     @model_validator(mode="after")
-    def _two_models(self) -> ClaimPlan:
-        if self.metric == "model_ratio" and len(self.models) != 2:
-            raise ValueError("a model_ratio is of two models: give models = [first, second]")
+    def _decidable(self) -> ClaimPlan:
+        what = {"outcome": "expect", "status": "expect_status"}.get(self.metric, "above or below")
+        if all(getattr(self, name) is None for name in what.split(" or ")):
+            raise ValueError(f"nothing says what would refute it: a claim on {self.metric} needs {what}")
+        models = {"model_ratio": 2, "time_per_token": 1, "bandwidth_share": 1}.get(self.metric, len(self.models))
+        if len(self.models) != models:
+            raise ValueError(
+                f"a claim on {self.metric} is of {models} of the models: name so many, not {len(self.models)}"
+            )
         return self
 
 
