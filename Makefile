@@ -38,7 +38,7 @@ vllm: ## make vLLM's own environment, CPU build (it pins another transformers)
 	.bench/envs/vllm/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
 test-services: $(READY) ## tests that start real servers
 	$(BIN)/pytest tests/services
-check: $(READY) ## lint, and the three lists of packages against each other
+check: $(READY) ## lint; pyproject, lock and environment.yml agree
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pytest tests/unit/test_packaging.py

@@ -1,7 +1,7 @@
 """Models and variants, as data.
 
-Shapes of the models are those of ``reference/models.csv``; the revisions are pins to fill in by whoever
-first loads a checkpoint from the hub (None means the repository's main branch, and the record says so).
+Shapes of the models are those of ``reference/models.csv``. A revision is a commit to stay at; None means the
+repository's main branch, and the record names the commit that was fetched.
 """
 
 from __future__ import annotations
@@ -227,7 +227,7 @@ _PLANTED = (
     Variant("known-slower-10", "planted", "ten percent more of them", plant="slower-10"),
     Variant("known-nothing", "planted", "no work at all", plant="nothing"),
     Variant("known-sleep", "planted", "a sleep of fifty milliseconds", plant="sleep"),
-    Variant("planted-wrong-token", "planted", "one token too many", plant="wrong-token"),
+    Variant("planted-wrong-token", "planted", "every token one too high", plant="wrong-token"),
     Variant("planted-wrong-logits", "planted", "logits one percent off", plant="wrong-logits"),
     Variant("planted-hang", "planted", "never returns", plant="hang"),
     Variant("planted-crash", "planted", "a segmentation fault", plant="crash"),

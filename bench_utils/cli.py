@@ -1,5 +1,4 @@
-"""The command line: ``bench-utils run | measure | render | compare | site | verify | selftest``, also as
-``python -m bench_utils``."""
+"""The command line: ``bench-utils COMMAND``, also as ``python -m bench_utils``."""
 
 from __future__ import annotations
 
@@ -26,11 +25,11 @@ Reports = Annotated[list[str], typer.Argument(help="Reports by name, such as TR1
 DeviceOption = Annotated[
     str, typer.Option("--device", help="auto, cpu, cuda:0, or all: every distinct device in turn.")
 ]
+OneDevice = Annotated[str, typer.Option("--device", help="auto, cpu, or cuda:0.")]
 PresetOption = Annotated[str, typer.Option("--preset", help="How much is measured: a preset of the plan.")]
-StackOption = Annotated[
-    list[str] | None, typer.Option("--stack", help="Measure in stacks/NAME.txt; give two or more, measured in turn.")
-]
-RunOption = Annotated[str, typer.Option("--run", help="latest (continue or reuse), new, or a run id.")]
+StackOption = Annotated[list[str] | None, typer.Option("--stack", help="Measure in stacks/NAME.txt; give two or more.")]
+RunOption = Annotated[str, typer.Option("--run", help="latest (continue or reuse), new, or a run id: that run again.")]
+GoOnOption = Annotated[str, typer.Option("--run", help="latest (continue), new, or a run id: that run goes on.")]
 
 
 @app.command()
@@ -59,11 +58,11 @@ def measure(
     reports: Reports,
     device: DeviceOption = "auto",
     preset: PresetOption = "quick",
-    run: RunOption = "latest",
+    run: GoOnOption = "latest",
     stack: StackOption = None,
-    minutes: Annotated[float | None, typer.Option("--minutes", min=0.1, help="Stop in time; again to go on.")] = None,
+    minutes: Annotated[float | None, typer.Option("--minutes", min=0.1, help="Begin nothing that ends later.")] = None,
 ) -> None:
-    """Measure only: needs torch and transformers, no Jupyter. Reports are measured in the order given.
+    """Measure only, without Jupyter (docs/elsewhere.md lists the packages). Reports are measured in the order given.
 
     With --minutes nothing begins that would end later; the same command again goes on where this one stopped, and
     with the id of a run so does another machine, where everything but the machine is equal.
@@ -79,7 +78,9 @@ def measure(
 
 
 @app.command()
-def render(reports: Annotated[list[str] | None, typer.Argument(metavar="[REPORT...]")] = None) -> None:
+def render(
+    reports: Annotated[list[str] | None, typer.Argument(metavar="[REPORT...]", help="All of them if none.")] = None,
+) -> None:
     """Render the pages of complete runs again, measuring nothing."""
     from .reporting import pipeline
 
@@ -136,17 +137,17 @@ def card(
 def quality(
     model: Annotated[str, typer.Argument(help="A folder of a checkpoint, a hub id, or a model of the catalog.")],
     text: Annotated[list[Path] | None, typer.Option("--text", help="A text file; paragraphs are documents.")] = None,
-    task: Annotated[list[str] | None, typer.Option("--task", help="A task of the harness, or a file of one.")] = None,
+    task: Annotated[list[str] | None, typer.Option("--task", help="A task of lm_eval, or a file of one.")] = None,
     variant: Annotated[str, typer.Option("--variant", help="eager or llama.cpp.")] = "eager",
     dtype: Annotated[list[str] | None, typer.Option("--dtype", help="float32, int8, q8_0, …; several compare.")] = None,
     context: Annotated[
         int | None, typer.Option("--context", help="Tokens of a window; by default the model's.")
     ] = None,
-    stride: Annotated[int | None, typer.Option("--stride", help="Tokens it scores; by default half of them.")] = None,
+    stride: Annotated[int | None, typer.Option("--stride", help="New tokens a window scores; by default half.")] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="The most documents of a text or task.")] = None,
-    device: DeviceOption = "auto",
+    device: OneDevice = "auto",
 ) -> None:
-    """Score a checkpoint on a text or a task: loss, perplexity, bits a byte, with intervals; exit 1 when none is."""
+    """Score a checkpoint on a text or a task: loss, perplexity, bits a byte, with intervals; exit 1 without any."""
     from .quality import score
     from .quality.wording import printed
 
@@ -177,7 +178,9 @@ def import_(file: Annotated[Path, typer.Argument(help="An archive that bench-uti
 
 
 @app.command()
-def doctor(device: DeviceOption = "auto", as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+def doctor(
+    device: OneDevice = "auto", as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
+) -> None:
     """Say what this machine can measure, and what each missing variant needs."""
     from . import doctor as examining
 

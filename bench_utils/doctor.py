@@ -8,10 +8,12 @@ import platform
 import re
 import shutil
 import time
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
+from typing import Literal
 
 import psutil
 
@@ -47,24 +49,25 @@ CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 class Check:
     """One line: what was looked at, whether it is as it should be, and what was found or what to do.
 
-    ``make run`` cannot do its work while one that is ``needed`` is not ``ok``. What is said can be shown to anybody.
+    While one that is ``needed`` is not ``ok``, ``make run`` cannot do its work: ``to measure``, or ``to render`` what
+    was measured. What is said can be shown to anybody.
     """
 
     topic: str
     name: str
     ok: bool
     said: str
-    needed: bool = False
+    needed: Literal["", "to measure", "to render"] = ""
 
 
 def examine(device: str = "auto") -> list[Check]:
     """Look at software, machine, tools, and at every variant on a device; BenchError when the device is not there.
 
-    Nothing is measured or installed; the hub is asked once, for three seconds at most. Without the packages that the
-    project needs there is nothing but the software to look at.
+    Nothing is measured or installed; the hub is asked once, for three seconds at most. Without torch and transformers
+    there is nothing but the software to look at.
     """
     software = list(_software())
-    if exit_code(software):
+    if _missing(software, "to measure"):
         return software
     target = resolve_device(device)
     found = [*software, *_machine(target), *_tools(), *_variants(target)]
@@ -83,29 +86,45 @@ def render(checks: list[Check]) -> str:
     for topic, group in groupby(checks, lambda check: check.topic):
         lines += ["", topic]
         lines += [f"  {'ok' if c.ok else '--'}  {c.name:{width}}  {c.said}".rstrip() for c in group]
-    missing = ", ".join(check.name for check in checks if check.needed and not check.ok)
-    return "\n".join([*lines[1:], "", f"not ready: {missing}" if missing else "ready: make run has what it needs"])
+    return "\n".join([*lines[1:], "", _summary(checks)])
+
+
+def _summary(checks: list[Check]) -> str:
+    measuring, rendering = _missing(checks, "to measure"), _missing(checks, "to render")
+    if measuring:
+        return f"not ready: {', '.join(measuring + rendering)}"
+    return (
+        f"ready to measure; make run also needs: {', '.join(rendering)}"
+        if rendering
+        else "ready: make run has what it needs"
+    )
+
+
+def _missing(checks: list[Check], needed: str) -> list[str]:
+    return [check.name for check in checks if check.needed == needed and not check.ok]
 
 
 def _software() -> Iterator[Check]:
     topic, found = "software", versions()
     python = tuple(map(int, platform.python_version_tuple()[:2]))
-    yield Check(topic, "Python", python >= LEAST_PYTHON, platform.python_version(), needed=True)
+    yield Check(topic, "Python", python >= LEAST_PYTHON, platform.python_version(), needed="to measure")
     missing = _missing_packages()
     said = f"missing: {', '.join(missing)}; make setup" if missing else "all that the project asks for"
-    yield Check(topic, "packages", not missing, said, needed=True)
-    yield Check(topic, "torch", bool(found["torch"]), f"{found['torch']}, {_build()}" if found["torch"] else ABSENT)
-    yield Check(topic, "transformers", bool(found["transformers"]), found["transformers"] or ABSENT)
+    yield Check(topic, "packages", not missing, said, needed="to render")
+    torch = f"{found['torch']}, {_build()}" if found["torch"] else ABSENT
+    yield Check(topic, "torch", bool(found["torch"]), torch, needed="to measure")
+    transformers = found["transformers"] or ABSENT
+    yield Check(topic, "transformers", transformers != ABSENT, transformers, needed="to measure")
     triton = found["triton"] or f"{ABSENT}; compiling for a GPU needs it, and it comes with torch for CUDA"
     yield Check(topic, "triton", bool(found["triton"]), triton)
 
 
 def _missing_packages() -> list[str]:
-    """Packages of the project's own list, extras apart, that are not installed; the project itself where it is not."""
+    """Packages of the project's own list, extras apart, that are not installed; a checkout lists them too."""
     try:
         lines = importlib.metadata.requires("bench-utils") or []
     except importlib.metadata.PackageNotFoundError:
-        return ["bench-utils"]
+        lines = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]["dependencies"]
     wanted = [re.match(r"[\w.-]+", line)[0] for line in lines if "extra ==" not in line]
     return [name for name in wanted if not _installed(name)]
 
@@ -138,7 +157,7 @@ def _machine(target: Device) -> Iterator[Check]:
     memory = psutil.virtual_memory()
     yield Check(topic, "memory", True, f"{_gib(memory.available)} of {_gib(memory.total)} GiB free")
     free = shutil.disk_usage(Path.cwd()).free
-    yield Check(topic, "disk", free >= LEAST_DISK_GIB * 2**30, f"{_gib(free)} GiB free here", needed=True)
+    yield Check(topic, "disk", free >= LEAST_DISK_GIB * 2**30, f"{_gib(free)} GiB free here", needed="to measure")
     yield _alone(topic)
     yield _lock(topic)
     meter, reason = energy.find(target.name)
@@ -179,7 +198,7 @@ def _tools() -> Iterator[Check]:
     alone = "neither reached nor cached: architectures with seeded weights are measured, and pages say so"
     yield Check(topic, "hub", reached, "reached, or its checkpoints are cached" if reached else alone)
     yield _compiler(topic)
-    for name, needed, use in (("papermill", True, "executes reports"), ("jupyterlab", False, "make lab")):
+    for name, needed, use in (("papermill", "to render", "executes reports"), ("jupyterlab", "", "make lab")):
         there = importlib.util.find_spec(name) is not None
         yield Check(topic, name, there, use if there else f"{ABSENT}; pip install {name}", needed)
     browser = any(map(shutil.which, CHROMIUM))
@@ -195,8 +214,9 @@ def _compiler(topic: str) -> Check:
     try:
         get_cpp_compiler()
     except InvalidCxxCompiler:
-        return Check(topic, "C++ compiler", False, "not found, so nothing compiles; apt-get install g++", needed=True)
-    return Check(topic, "C++ compiler", True, "torch.compile finds one", needed=True)
+        said = "not found, so nothing compiles; apt-get install g++"
+        return Check(topic, "C++ compiler", False, said, needed="to measure")
+    return Check(topic, "C++ compiler", True, "torch.compile finds one", needed="to measure")
 
 
 def _variants(target: Device) -> Iterator[Check]:
@@ -204,7 +224,7 @@ def _variants(target: Device) -> Iterator[Check]:
     for variant in catalog.VARIANTS.values():
         if variant.backend != "planted":
             reason = backends.unavailable(variant, target.name)
-            needed = variant.name == "eager"
+            needed = "to measure" if variant.name == "eager" else ""
             yield Check(f"variants on {target.name}", variant.name, reason is None, reason or variant.help, needed)
 
 

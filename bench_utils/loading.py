@@ -91,7 +91,7 @@ def load_model(
 ) -> Loaded:
     """Load a catalog model, a hub id or a local folder in evaluation mode.
 
-    ``weights``: ``hub`` (safetensors at the pinned revision), ``local`` (a folder), ``architecture`` (seeded
+    ``weights``: ``hub`` (safetensors at the model's revision), ``local`` (a folder), ``architecture`` (seeded
     random weights), or ``auto``: the hub where it answers, the architecture otherwise; the provenance says which.
     ``trust_remote_code`` allows a model that the catalog lists to run its own code, at a pinned commit.
     Raises BenchError for an unknown name, dtype or source, for what cannot be fetched, and for a checkpoint with

@@ -68,7 +68,7 @@ def _preparation(preset: Preset) -> list[ProcessPlan]:
 
 
 def _round(preset: Preset, number: int, seed: int) -> list[ProcessPlan]:
-    """Models in random order, the variants of one model side by side in random order; odd rounds reversed (ABBA)."""
+    """Models in random order, the variants of one model side by side in random order; even rounds reversed (ABBA)."""
     pair = (number + 1) // 2
     generator = random.Random(f"{seed}/{pair}")
     by_model: dict[str, list] = {}

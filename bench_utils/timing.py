@@ -1,6 +1,6 @@
 """Timing one call honestly: the clock, the warm-up, and when to stop.
 
-Formulas and thresholds: docs/measurement notes cite nvbench, pyperf and torch; each constant names its source.
+Formulas and thresholds follow nvbench, pyperf and torch; each constant names its source.
 """
 
 from __future__ import annotations

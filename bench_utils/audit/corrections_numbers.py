@@ -152,10 +152,10 @@ def family() -> Correction:
 
 def cards() -> Correction:
     return Correction(
-        "seed cards",
+        "model cards",
         "Parameters of tiny-gpt2; memory of GPT-2's weights alone",
-        printed("SEED-005", "SEED-008"),
-        again("SEED-005", "SEED-008"),
+        printed("CARD-005", "CARD-008"),
+        again("CARD-005", "CARD-008"),
         "Both follow from the published shapes, and neither is near.",
-        "SEED-005 SEED-008",
+        "CARD-005 CARD-008",
     )

@@ -393,13 +393,14 @@ Published benchmarks of small models have gone wrong in the ways listed here. Fo
 and sees it caught. This page is generated from those tests by `python -m tests.faults.catalogue > docs/integrity.md`,
 and a test fails when it is out of date. `python -m tests.faults.remove_guards` takes out each guard in turn and shows
 that its test then fails.
-
-- **guarded**: a test plants the failure, a guard catches it.
-- **by construction**: the failure has no way to occur; the test shows why.
-- **waits for …**: nothing to guard until that feature exists.
-- **missing**: what the guard should do is tested, and it does not do all of it yet. The tests concerned stand in
-  *italics*.
 """
+LEGEND = {
+    GUARDED: "a test plants the failure, a guard catches it.",
+    BY_CONSTRUCTION: "the failure has no way to occur; the test shows why.",
+    WAITS: "nothing to guard until that feature exists.",
+    MISSING: "what the guard should do is tested, and it does not do all of it yet: the tests in *italics*.",
+    UNKNOWN: "no test names it.",
+}
 
 
 def document() -> str:
@@ -413,7 +414,8 @@ def document() -> str:
         for i, f in FAILURES.items()
     ]
     head = "| id | failure | guard | where | test | status |\n|---|---|---|---|---|---|"
-    return f"{INTRODUCTION}\nOf {len(FAILURES)}: {counted}.\n\n{head}\n" + "\n".join(rows) + "\n"
+    legend = "".join(f"- **{word}**: {meaning}\n" for word, meaning in LEGEND.items() if word in tally)
+    return f"{INTRODUCTION}\n{legend}\nOf {len(FAILURES)}: {counted}.\n\n{head}\n" + "\n".join(rows) + "\n"
 
 
 def _names(tests: list[Planted]) -> str:

@@ -37,7 +37,9 @@ def unlisted():
     return sorted(names - {name.replace("-", "_") for name in LISTED} - {"httpx"})  # httpx comes with huggingface-hub
 
 
-def test_what_the_page_lists_is_enough_to_measure(tmp_path):
+@pytest.fixture
+def here(tmp_path):
+    """The environment of a machine that has what the page lists and nothing else of the project's packages."""
     blocked = unlisted()
     assert {"jupyterlab", "nbformat", "papermill", "matplotlib", "seaborn", "lm_eval"} <= set(blocked)
     (tmp_path / "site").mkdir()
@@ -45,17 +47,31 @@ def test_what_the_page_lists_is_enough_to_measure(tmp_path):
     here = os.environ | {"PYTHONPATH": str(tmp_path / "site")}
     missing = subprocess.run([sys.executable, "-c", "import matplotlib"], env=here, capture_output=True, text=True)
     assert "No module named 'matplotlib'" in missing.stderr
+    return here
+
+
+def bench_utils(*words, env, cwd):
+    return subprocess.run(
+        [sys.executable, "-m", "bench_utils", *words], cwd=cwd, env=env, capture_output=True, text=True
+    )
+
+
+def test_what_the_page_lists_is_enough_to_measure(tmp_path, here):
     text = MINI_PLAN.replace("rounds = 2", "rounds = 1").replace('"eager", "eager-again"', '"eager"')
     root = make_project(tmp_path / "project", {"mini.toml": text})
-    done = subprocess.run(
-        [sys.executable, "-m", "bench_utils", "measure", "mini", "--device", "cpu", "--preset", "smoke"],
-        cwd=root, env=here, capture_output=True, text=True,
-    )  # fmt: skip
+    done = bench_utils("measure", "mini", "--device", "cpu", "--preset", "smoke", env=here, cwd=root)
     assert done.returncode == 0, done.stderr
     (folder,) = [path.parent for path in root.glob("results/*/mini/*/run.json")]
     cells = [row for row in records.read_processes(folder) if isinstance(row, records.Cell)]
     assert {cell.status for cell in cells} <= {"ok", "not_steady", "contaminated"}
     assert len([cell for cell in cells if cell.phase in records.TIMED]) >= 3
+
+
+def test_the_doctor_says_there_that_it_is_enough(here):
+    done = bench_utils("doctor", "--device", "cpu", env=here, cwd=REPOSITORY)
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[-1] == "ready to measure; make run also needs: papermill"
+    assert "variants on cpu" in done.stdout
 
 
 @pytest.mark.parametrize("report", re.search(r"measure ((?:\w+ )+)--preset gpu", PAGE)[1].split())

@@ -89,21 +89,45 @@ def test_a_device_that_is_not_there_is_an_error():
         doctor.examine("cuda:7")
 
 
-def test_a_missing_package_leaves_only_the_software_and_exit_code_1(monkeypatch):
-    version = importlib.metadata.version
+@pytest.fixture
+def without(monkeypatch):
+    """Take packages away, as far as their metadata tell."""
+    version, gone = importlib.metadata.version, set()
 
-    def without_papermill(name):
-        if name == "papermill":
+    def look(name):
+        if name in gone:
             raise importlib.metadata.PackageNotFoundError(name)
         return version(name)
 
-    monkeypatch.setattr(importlib.metadata, "version", without_papermill)
+    monkeypatch.setattr(importlib.metadata, "version", look)
+    return gone.update
+
+
+def test_a_machine_that_cannot_render_can_measure(without, monkeypatch):
+    without({"papermill"})
+    monkeypatch.setitem(sys.modules, "papermill", None)
     checks = doctor.examine("cpu")
     assert doctor.exit_code(checks) == 1
     lines = doctor.render(checks).splitlines()
     assert any("packages" in text and text.endswith("missing: papermill; make setup") for text in lines)
-    assert lines[-1] == "not ready: packages"
+    assert lines[-1] == "ready to measure; make run also needs: packages, papermill"
+    assert {"software", "machine", "tools", "variants on cpu"} <= {check.topic for check in checks}
+
+
+def test_without_transformers_only_the_software_is_looked_at(without):
+    without({"transformers"})
+    checks = doctor.examine("cpu")
+    assert doctor.exit_code(checks) == 1
+    assert doctor.render(checks).splitlines()[-1] == "not ready: transformers, packages"
     assert {check.topic for check in checks} == {"software"}
+
+
+def test_a_checkout_that_is_not_installed_knows_its_packages(monkeypatch):
+    def requires(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "requires", requires)
+    assert line("packages").said == "all that the project asks for"
 
 
 def test_without_a_compiler_make_run_is_not_ready():
