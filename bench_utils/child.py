@@ -117,15 +117,17 @@ class Session:
 
         try:
             torch.ones(1, device=self.request.device).sum().item()
+            torch.cuda.empty_cache()  # fails too where a capture did
         except RuntimeError:
             return True
-        torch.cuda.empty_cache()
         return False
 
     def _load(self, cell: CellPlan) -> None:
         import torch
 
         torch.set_num_threads(self.request.threads)
+        if self.request.device.startswith("cuda"):
+            torch.cuda.set_device(self.request.device)  # graphs and events are of the current one
         plan = self.plan
         self.backend = backends.make(
             catalog.model(plan.model),
@@ -203,7 +205,8 @@ class Session:
         )
         if cell.exhibit and self.variant.backend in operators.PROFILED:
             receipt["profile"] = operators.profile(call, self.request.device, max(1, cell.new_tokens))
-        receipt |= operators.peak_memory(call, self.request.device)
+        if self.variant.backend in operators.PROFILED:
+            receipt |= operators.peak_memory(call, self.request.device)
         self.clocks += [beside["clock_mhz"]] if "clock_mhz" in beside else []
         same, outputs = self._outputs(cell, ledger.tokens)
         status, reason = receipts.first_failure(

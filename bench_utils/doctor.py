@@ -25,6 +25,7 @@ from .environment import (
     devices,
     identity,
     nvml_names,
+    physical_cores,
     resolve_device,
     single_thread_score,
     versions,
@@ -179,7 +180,7 @@ def _alone(topic: str) -> Check:
     neighbours = Neighbours()
     time.sleep(NEIGHBOUR_SECONDS)
     share = neighbours.share()
-    spoiled = exclusivity(share)[1]
+    spoiled = exclusivity(share, physical_cores())[1]
     said = "unknown: this system does not say" if share is None else f"other processes use {share:.2f} of a core"
     return Check(topic, "neighbours", spoiled is None and share is not None, spoiled or said)
 

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
-from .environment import Neighbours
+from .environment import Neighbours, physical_cores
 from .errors import BenchError
 from .processes import family
 from .receipts import exclusivity
@@ -154,7 +154,7 @@ class Rapl:
     def watch(self, helpers: Sequence[int]) -> Callable[[], str | None]:
         """Count the neighbours' processor time."""
         neighbours = Neighbours(helpers)
-        return lambda: exclusivity(neighbours.share())[1]
+        return lambda: exclusivity(neighbours.share(), physical_cores())[1]
 
 
 def rapl_zones(root: Path) -> list[Path]:

@@ -42,6 +42,8 @@ def status_of(error: Exception) -> str:
         return error.status
     if name == "OutOfMemoryError":
         return "oom_gpu"
+    if "output of CUDAGraphs that has been overwritten" in str(error):
+        return "graph_skip"
     if isinstance(error, MemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error):
         return "oom_host"
     if "CUDA error" in str(error) or name == "AcceleratorError":

@@ -52,7 +52,8 @@ def regime_table(rows: pd.DataFrame, receipts: pd.DataFrame) -> pd.DataFrame:
 
 def _steps(rows: pd.DataFrame) -> pd.DataFrame:
     """Median wall and span of a decode step, by cell."""
-    cells = rows[rows["phase"] == "decode"].groupby(["model", "variant", "dtype", "prompt_tokens", "new_tokens"])
+    timed = rows[(rows["phase"] == "decode") & (rows["role"] == "sample")]
+    cells = timed.groupby(["model", "variant", "dtype", "prompt_tokens", "new_tokens"])
     medians = cells[["latency_ms", "event_ms"]].median()
     return medians.div(medians.index.get_level_values("new_tokens"), axis=0)
 

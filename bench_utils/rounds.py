@@ -45,7 +45,7 @@ class Rounds:
         self.machine = machine or manifest.machine
         self.caches = state / "caches" / manifest.run
         self._order = [p for round_ in schedule(limits, manifest.seed) for p in round_]
-        self._deaths, self._repeating = 0, False
+        self._deaths, self._repeating, self._pace = 0, False, 1.0
 
     def left(self) -> list[ProcessPlan]:
         """Processes to run, each with the number of its next attempt: those without a complete one, in order.
@@ -94,7 +94,9 @@ class Rounds:
         if not round_ and not self._any_done():
             raise BenchError(f"{self.manifest.report}: no process fits into so few minutes; give more")
         if round_:
+            begun = time.monotonic()
             self._measure(round_, bar)
+            self._pace = max(self._pace, (time.monotonic() - begun) / sum(map(self.seconds, round_)))
         return bool(round_)
 
     def _announce_repeats(self, left: list[ProcessPlan], bar: Lines) -> None:
@@ -104,8 +106,12 @@ class Rounds:
         bar.more(sum(map(self.seconds, left)), f"a neighbour spoiled {len(left)} processes, once more")
 
     def _in_time(self, round_: list[ProcessPlan], deadline: float) -> list[ProcessPlan]:
-        """What ends before the deadline: a round whole or not at all; of round 0, which pairs nothing, its start."""
-        left, ends = deadline - time.monotonic(), itertools.accumulate(map(self.seconds, round_))
+        """What ends before the deadline: a round whole or not at all; of round 0, which pairs nothing, its start.
+
+        Where rounds have taken longer than predicted, so will the next.
+        """
+        left = (deadline - time.monotonic()) / self._pace
+        ends = itertools.accumulate(map(self.seconds, round_))
         fitting = [p for p, end in zip(round_, ends, strict=True) if end <= left]
         return fitting if len(fitting) == len(round_) or not round_[0].round else []
 
@@ -130,7 +136,10 @@ class Rounds:
         limit = self.limits.cell_timeout * sum(1 + len(p.cells) for p in round_)
         (self.folder / "logs").mkdir(exist_ok=True)
         plans_by_name = {p.process: p for p in round_}
-        environment = os.environ | {"BENCH_PARENT": str(os.getpid()), "TOKENIZERS_PARALLELISM": "false"}
+        environment = os.environ | {
+            "BENCH_PARENT": str(os.getpid()), "TOKENIZERS_PARALLELISM": "false",
+            "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # a worker that asked CUDA itself could fork no child that uses it
+        }  # fmt: skip
         with (self.folder / "logs" / "worker.log").open("a") as log:
             worker = subprocess.Popen(
                 [self.python, "-m", "bench_utils.worker"],

@@ -9,7 +9,7 @@ import psutil
 
 from . import receipts
 from .board import board
-from .environment import Neighbours
+from .environment import Neighbours, physical_cores
 
 
 class Window:
@@ -39,7 +39,8 @@ def verdicts(found: dict, clocks: list[float]) -> list[tuple[str, str | None]]:
     """Whether what happened spoils the cell; ``clocks`` are those of the process so far, this window's last."""
     seen = found.get("board", {})
     looks = [seen[name] for name in ("before", "after") if name in seen]
-    return [receipts.exclusivity(found["others_cores"]), *map(receipts.board, looks), receipts.clocks(clocks)]
+    alone = receipts.exclusivity(found["others_cores"], physical_cores())
+    return [alone, *map(receipts.board, looks), receipts.clocks(clocks)]
 
 
 def clock_mhz(device: str, look: dict | None) -> float | None:

@@ -27,7 +27,8 @@ def capture(step: Callable[[], None], device: str) -> torch.cuda.CUDAGraph:
             step()
     torch.cuda.current_stream(device).wait_stream(side)
     try:
-        with torch.cuda.graph(graph):
+        # a capture that fails does not leave its own stream: the outer context does
+        with torch.cuda.stream(torch.cuda.current_stream(device)), torch.cuda.graph(graph):
             step()
     except RuntimeError as error:
         raise CellError("graph_skip", f"the decode step cannot be captured: {error}") from error

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 
+from ..timing import Clock
 from .checkpoint import Checkpoint
 
 VOCABULARY = 64
@@ -35,6 +36,10 @@ class PlantedBackend(Checkpoint):
         self.plant = self.variant.plant
         return {"weights": "none", "repository": None, "revision": None, "dtype": self.dtype, "parameters": 0,
                 "digest": "none", "attention": "none"}  # fmt: skip
+
+    def clock(self) -> Clock:
+        """The work is the processor's, whatever device the run is of."""
+        return Clock("cpu")
 
     def start(self, phase: str, prompt_tokens: int, new_tokens: int, batch_size: int) -> None:
         self.batch, self.prompt_tokens = batch_size, prompt_tokens

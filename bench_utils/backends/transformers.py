@@ -120,6 +120,7 @@ class TransformersBackend(Checkpoint):
             "cache": self.variant.cache,
             "threads": torch.get_num_threads(),
             "attention": self.config._attn_implementation,
+            "float32_matmul": torch.get_float32_matmul_precision(),  # below "highest" a GPU uses TF32
             "logits": "all" if self.variant.all_logits else "last",
             "mode": self.variant.mode if self.variant.compiled else "eager",
             "dynamic": self.variant.dynamic if self.variant.compiled else None,
