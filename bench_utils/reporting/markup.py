@@ -11,6 +11,7 @@ from .tabular import Column, Table, cell_text
 from .text import escaped
 from .verdicts import LOOKS, measured_text, sample_text
 
+UNTESTABLE = 3  # claims that a device cannot decide, shown among the others
 LONG_VALUE = 48  # characters; a longer value is a sentence and is not set apart from its neighbours
 
 
@@ -39,8 +40,16 @@ def badge_html(verdict: str, text: str = "") -> str:
 
 
 def claims_html(claims: Iterable[Mapping[str, object]]) -> str:
-    """Return claims as a list: verdict, sentence, what was measured, and the reason."""
-    return f'<ul class="claims">{"".join(map(_claim, claims))}</ul>'
+    """Return claims as a list: verdict, sentence, what was measured, and the reason.
+
+    More than UNTESTABLE claims that are not testable here stand behind the others and open on demand.
+    """
+    claims = list(claims)
+    apart = [claim for claim in claims if claim["verdict"] == "not testable here"]
+    if not UNTESTABLE < len(apart) < len(claims):
+        return _claims(claims)
+    decided = [claim for claim in claims if claim not in apart]
+    return _claims(decided) + details_html(f"{count(len(apart))} more, not testable here", _claims(apart), "untestable")
 
 
 def facts_html(title: str, facts: Iterable[tuple[str, str]]) -> str:
@@ -67,7 +76,7 @@ def table_html(table: Table, caption: str = "", label: str = "", limit: int = 20
     title = ". ".join(filter(None, (label, caption))) or "table"
     region = (
         f'<div class="scroll" role="region" tabindex="0" aria-label="{escaped(title)}">'
-        f"<table><thead><tr>{''.join(map(_head, table.columns))}</tr></thead>"
+        f"<table><thead><tr>{''.join(_head(column, table.rows[:limit]) for column in table.columns)}</tr></thead>"
         f"<tbody>{rows}</tbody></table></div>{note}"
     )
     return f'<figure class="table">{_caption(label, caption)}{region}</figure>' if caption else region
@@ -86,6 +95,10 @@ def details_html(summary: str, inner: str, css: str) -> str:
     return f'<details class="{css}"><summary>{escaped(summary)}</summary>{inner}</details>'
 
 
+def _claims(claims: Iterable[Mapping[str, object]]) -> str:
+    return f'<ul class="claims">{"".join(map(_claim, claims))}</ul>'
+
+
 def _claim(claim: Mapping[str, object]) -> str:
     reason, value, sample = claim.get("reason"), measured_text(claim), sample_text(claim)
     name = f'<span class="id">{escaped(claim["id"])}</span>'
@@ -101,8 +114,10 @@ def _caption(label: str, caption: str) -> str:
     return f"<figcaption>{strong}{escaped(caption)}</figcaption>"
 
 
-def _head(column: Column) -> str:
-    css = ' class="number"' if column.numeric else ""
+def _head(column: Column, rows: Sequence[Mapping[str, object]]) -> str:
+    """The head of a column; one of sentences is kept wide enough to be read."""
+    long = any(len(cell_text(row.get(column.key))) > LONG_VALUE for row in rows)
+    css = ' class="number"' if column.numeric else ' class="long"' if long else ""
     return f'<th scope="col"{css}>{escaped(column.label)}</th>'
 
 

@@ -10,12 +10,15 @@ SVG_LIMIT = 200_000  # bytes; above it a page shows the PNG
 
 _PROLOGUE = re.compile(r"<\?xml.*?\?>|<!DOCTYPE[^>\[]*>|<!--.*?-->|<metadata>.*?</metadata>", re.DOTALL)
 _GAPS = re.compile(r"\s+")
-# What of matplotlib's own SVG can be shorter: names, decimals (of what is no scale), spaces, styles, groups of one.
+# What of matplotlib's own SVG can be shorter: names, decimals (of what is no scale), spaces, styles, groups of one, and
+# neighbours that are clipped alike.
 _REFERENCE = re.compile(r'(?<=href="#)[^"]+|(?<=url\(#)[^)]+')
 _ID = re.compile(r' id="([^"]+)"')
 _FINE = re.compile(r"(?:scale|matrix)\([^)]*\)|-?\d+\.\d{3,}")
 _PLACED = re.compile(r'(<use href="#\w+") transform="translate\((\S+) (\S+)\)"/>')
 _WRAPPED = re.compile(r"<g>(<g [^<>]*>(?:<use [^<>]*/>)*</g>|<(?:path|use) [^<>]*/>)</g>")
+_CLIPPED = re.compile(r'(<g (clip-path="[^"]*")>(?:<use [^<>]*/>)+)</g><g \2>(?=<use )')
+_COLOUR = re.compile(r"#([0-9a-f])\1([0-9a-f])\2([0-9a-f])\3\b")
 _STYLE = re.compile(r' style="([^"]*)"')
 _PATH_VALUE = re.compile(r'(?<= d=")[^"]*')
 _FORBIDDEN_MARKUP = re.compile(r"<!ENTITY|<!DOCTYPE|<\?", re.IGNORECASE)
@@ -51,11 +54,17 @@ def compact_svg(svg: str) -> str:
     svg = _ID.sub(lambda match: f' id="{names[match[1]]}"' if match[1] in names else "", svg)
     svg = _WRAPPED.sub(r"\1", _FINE.sub(_rounded, svg))
     svg = _PLACED.sub(r'\1 x="\2" y="\3"/>', svg).replace(' y="0"/>', "/>")
+    while (merged := _CLIPPED.sub(r"\1", svg)) != svg:  # each pass joins pairs of neighbours
+        svg = merged
     styles = {style: f"s{number:x}" for number, style in enumerate(dict.fromkeys(_STYLE.findall(svg)))}
-    rules = "".join(f".{name}{{{style}}}" for style, name in styles.items())
+    rules = "".join(f".{name}{{{_tight(style)}}}" for style, name in styles.items())
     svg = _STYLE.sub(lambda match: f' class="{styles[match[1]]}"', svg).replace("</style>", f"{rules}</style>", 1)
     svg = _PATH_VALUE.sub(lambda match: re.sub(r" ?([A-Za-z]) ?", r"\1", match[0]), svg)
     return svg if "'" in svg else svg.replace('"', "'")  # which an address in double quotes holds as they are
+
+
+def _tight(style: str) -> str:
+    return _COLOUR.sub(r"#\1\2\3", style.replace(": ", ":").replace("; ", ";"))
 
 
 def safe_svg(svg: str) -> str | None:
