@@ -113,7 +113,7 @@ def _described(cell: Cell, process: Process | None) -> dict:
     if process is None:
         return own
     shared = process.model_dump(
-        include={"round", "order", "model", "variant", "backend", "dtype", "machine"}, exclude_none=True
+        include={"round", "order", "model", "variant", "backend", "dtype", "machine", "host_score"}, exclude_none=True
     )
     return shared | own
 

@@ -55,3 +55,19 @@ def test_a_control_that_moved_between_two_runs_voids_their_comparison(make_run):
     assert result == "failed"
     assert "+7.4%" in evidence
     assert gates.invariant_arm(before, make_run().rows(), "eager")[1] == "passed"
+
+
+def test_processes_that_found_a_slow_host_are_counted(make_run):
+    cells = make_run().receipts()
+    gate, result, evidence = gates._undisturbed_host(cells)
+    assert (result, evidence) == ("noted", "there are no processes to check")
+    first = cells["process"].iloc[0]
+    scores = cells["process"].map(lambda name: 50_000.0 if name == first else 80_000.0)
+    of = cells["process"].nunique()
+    assert gates._undisturbed_host(cells.assign(host_score=80_000.0)) == (
+        gate,
+        "passed",
+        f"{of} of {of} processes; the slowest at 100%",
+    )
+    slow = gates._undisturbed_host(cells.assign(host_score=scores))
+    assert slow == (gate, "noted", f"{of - 1} of {of} processes; the slowest at 62%")

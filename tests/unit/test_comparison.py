@@ -29,11 +29,17 @@ def committed(report: str = "TR126") -> comparison.Run:
 DEVICE = committed()[1].device
 
 
+def oldest(report: str = "TR126") -> comparison.Run:
+    """The first committed run of that device: what is planted in its copies does not change with every new one."""
+    folder = min((REPOSITORY / "results" / DEVICE / report).iterdir(), key=lambda run: run.name)
+    return folder, read_manifest(folder)
+
+
 def root_with_run(root: Path, report: str = "TR126") -> Path:
     """A project with this repository's plans and one of its runs."""
     make_project(root, {})
     shutil.copytree(REPOSITORY / "notebooks", root / "notebooks", dirs_exist_ok=True)
-    folder, manifest = committed(report)
+    folder, manifest = oldest(report)
     shutil.copytree(
         folder, root / "results" / manifest.device / report / folder.name, ignore=shutil.ignore_patterns("logs")
     )
@@ -42,7 +48,7 @@ def root_with_run(root: Path, report: str = "TR126") -> Path:
 
 def add_copy(root: Path, change: Change = lambda process, sample: 1.0, report: str = "TR126", **manifest) -> Path:
     """A copy of the committed run under another name, with its latencies changed; a valid run of its own."""
-    folder, original = committed(report)
+    folder, original = oldest(report)
     mine = {"run": "copy", "device": OTHER, "machine": "0123456789ab", "started_at": "2099-01-01T00:00:00+00:00"}
     renamed = original.model_copy(update=mine | manifest)
     target = root / "results" / renamed.device / report / renamed.run
@@ -175,7 +181,7 @@ def test_only_what_all_devices_measured_is_compared(root: Path) -> None:
     target = add_copy(root)
     lines = (target / PROCESSES).read_text().replace('"dtype":"float32"', '"dtype":"float16"')
     kept = [line for line in lines.splitlines() if "tiny-gpt2" in line]
-    rest = [line for line in (committed()[0] / PROCESSES).read_text().splitlines() if "tiny-gpt2" not in line]
+    rest = [line for line in (oldest()[0] / PROCESSES).read_text().splitlines() if "tiny-gpt2" not in line]
     (target / PROCESSES).write_text("\n".join(kept + rest) + "\n")
     found = comparison.across(root, "TR126")
     assert set(found.contrasts["dtype"]) == {"float32"} and set(found.contrasts["model"]) == {"gpt2-25m"}
@@ -202,11 +208,11 @@ def test_the_newest_complete_run_of_each_device_is_compared(root: Path) -> None:
     add_copy(root, run="older", started_at="2098-01-01T00:00:00+00:00")
     add_copy(root, run="newer", started_at="2099-01-01T00:00:00+00:00")
     add_copy(root, run="stopped", started_at="2100-01-01T00:00:00+00:00", status="measuring")
-    assert {m.run for m in comparison.across(root, "TR126").runs.values()} == {"newer", committed()[1].run}
+    assert {m.run for m in comparison.across(root, "TR126").runs.values()} == {"newer", oldest()[1].run}
 
 
 def test_factors_that_differ_are_marked(root: Path) -> None:
-    identity = committed()[1].identity | {"torch": "2.14.0", "gpu": "NVIDIA H200", "driver": "570.1"}
+    identity = oldest()[1].identity | {"torch": "2.14.0", "gpu": "NVIDIA H200", "driver": "570.1"}
     target = add_copy(root, identity=identity)
     text = (target / PROCESSES).read_text()
     (target / PROCESSES).write_text(re.sub(r'"host_score":(\d+)', r'"host_score":2\1', text))
@@ -221,9 +227,9 @@ def test_no_earlier_run_has_no_changes(root: Path) -> None:
 
 
 def test_a_repeated_run_changed_nothing(root: Path) -> None:
-    add_copy(root, jitter(1), device=DEVICE, machine=committed()[1].machine)
+    add_copy(root, jitter(1), device=DEVICE, machine=oldest()[1].machine)
     said = comparison.changes(root, "TR126", DEVICE)
-    assert said[0] == f"The plan is that of the run before, {committed()[1].run}."
+    assert said[0] == f"The plan is that of the run before, {oldest()[1].run}."
     assert said[-1].startswith("Nothing changed beyond noise; of ") and len(said) == 2
 
 
@@ -240,7 +246,7 @@ def test_changes_name_the_contrast_the_claim_the_machine_and_the_plan(root: Path
 
 
 def test_a_slower_baseline_is_said(root: Path) -> None:
-    add_copy(root, lambda process, sample: 1.5, device=DEVICE, machine=committed()[1].machine)
+    add_copy(root, lambda process, sample: 1.5, device=DEVICE, machine=oldest()[1].machine)
     said = comparison.changes(root, "TR126", DEVICE)
     assert any(line.startswith("The baseline eager itself took another time") and "+50.0%" in line for line in said)
     assert said[-1].startswith("No effect changed beyond noise")
@@ -284,7 +290,7 @@ def test_the_same_records_give_the_same_page(root: Path) -> None:
 
 
 def test_the_page_shows_what_differs_and_loads_nothing(root: Path) -> None:
-    add_copy(root, slow_decode, identity=committed()[1].identity | {"torch": "2.14.0"})
+    add_copy(root, slow_decode, identity=oldest()[1].identity | {"torch": "2.14.0"})
     (root / "reports" / DEVICE).mkdir(parents=True)
     (root / "reports" / DEVICE / "TR126.html").touch()
     page = build(root, "TR126").read_text()
@@ -325,7 +331,7 @@ def test_all_devices_stand_side_by_side(root: Path) -> None:
 
 
 def test_something_private_is_not_published(root: Path) -> None:
-    add_copy(root, identity=committed()[1].identity | {"cpu": "see /home/grace/secret"})
+    add_copy(root, identity=oldest()[1].identity | {"cpu": "see /home/grace/secret"})
     with pytest.raises(BenchError, match="would publish"):
         build(root, "TR126")
     assert not (root / "reports").exists()
@@ -334,4 +340,4 @@ def test_something_private_is_not_published(root: Path) -> None:
 def test_a_changed_copy_is_a_valid_run(root: Path) -> None:
     target = add_copy(root)
     assert read_manifest(target).device == OTHER and (target / MANIFEST).is_file()
-    assert len(comparison.effects(root, target)) == len(comparison.effects(REPOSITORY, committed()[0]))
+    assert len(comparison.effects(root, target)) == len(comparison.effects(REPOSITORY, oldest()[0]))

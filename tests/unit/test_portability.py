@@ -371,7 +371,7 @@ def planted_stacks(root, slower=1.0, drift=1.0):
     with every compiled static call ``slower`` by that factor, and every call of the control by ``drift``."""
     (root / "notebooks").mkdir()
     shutil.copy(REPOSITORY / "notebooks/TR147_portability.toml", root / "notebooks")
-    (run,) = sorted((REPOSITORY / "results").glob("cpu-*/TR126/*"))[-1:]
+    run = min((REPOSITORY / "results").glob("cpu-*/TR126/*"), key=lambda folder: folder.name)
     for stack, factor in (("A", 1.0), ("B", slower)):
         folder = root / "results" / run.parts[-3] / "TR147" / f"{run.name}-{stack}"
         shutil.copytree(run, folder)
