@@ -14,6 +14,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocat
 
 from . import frames
 from .catalog import VARIANTS
+from .statistics import median_over_processes
 
 STYLE = {
     "font.family": "DejaVu Sans",
@@ -244,34 +245,22 @@ def beside_published(published: pd.DataFrame, measured: pd.DataFrame, ax: Axes |
 def latency_by_depth(grid: pd.DataFrame, axes: np.ndarray | None = None) -> np.ndarray:
     """Latency of a step against the number of layers, a line a width and a panel a variant and phase.
 
-    ``grid`` comes from ``scaling.grid``; crosses are models whose width no line has. Both axes logarithmic.
+    ``grid`` comes from ``scaling.grid``; bars are 95 % intervals over the rounds, crosses models whose width no line
+    has. Both axes logarithmic.
     """
-    panels = list(dict.fromkeys(grid[["variant", "phase"]].itertuples(index=False, name=None)))
-    medians = (
-        grid.groupby(["variant", "phase", "model", "layers", "width"], sort=False)["step_ms"].median().reset_index()
-    )
-    lines = medians["model"].str.fullmatch(r"gpt2-\d+x\d+")
-    shades = dict(
-        zip(
-            sorted(set(medians.loc[lines, "width"])),
-            sns.color_palette("crest", medians["width"].nunique()),
-            strict=False,
-        )
-    )
+    cells = _over_rounds(grid)
+    on_a_line = cells["model"].str.fullmatch(r"gpt2-\d+x\d+")
+    widths = sorted(set(cells.loc[on_a_line, "width"]))
+    shades = dict(zip(widths, sns.color_palette("crest", len(widths)), strict=True))
+    panels = list(cells.groupby(["variant", "phase"], sort=False))
     with style():
         if axes is None:
             _, axes = plt.subplots(1, len(panels), figsize=(4 * len(panels), 3.6), squeeze=False)
-        for ax, (variant, phase) in zip(np.ravel(axes), panels, strict=True):
-            here = (medians["variant"] == variant) & (medians["phase"] == phase)
-            for width, line in medians[here & lines].sort_values("layers").groupby("width"):
-                ax.plot(line["layers"], line["step_ms"], "o-", color=shades[width], ms=4)
-                last = line.iloc[-1]
-                ax.annotate(f" {width:.0f} wide", (last["layers"], last["step_ms"]), va="center", fontsize=8)
-            for row in medians[here & ~lines].itertuples():
-                ax.plot(row.layers, row.step_ms, "x", color="0.25", mew=1.6)
-                label = {"xytext": (0, -6), "textcoords": "offset points", "ha": "center", "va": "top", "fontsize": 7}
-                veil = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.6}
-                ax.annotate(row.model, (row.layers, row.step_ms), color="0.25", bbox=veil, **label)
+        for ax, ((variant, phase), here) in zip(np.ravel(axes), panels, strict=True):
+            for width, line in here[on_a_line].groupby("width"):
+                _depth_line(line.sort_values("layers"), shades[width], ax)
+            for row in here[~on_a_line].itertuples():
+                _depth_cross(row, ax)
             ax.set_xscale("log", base=2)
             ax.set_yscale("log")
             ax.margins(x=0.2)
@@ -279,7 +268,31 @@ def latency_by_depth(grid: pd.DataFrame, axes: np.ndarray | None = None) -> np.n
             ax.yaxis.set_minor_locator(NullLocator())
             for axis in (ax.xaxis, ax.yaxis):
                 axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-            ax.set_title(f"{variant}: {phase}")
-            ax.set_xlabel("layers")
-            ax.set_ylabel("ms a step")
+            ax.set(title=f"{variant}: {phase}", xlabel="layers", ylabel="ms a step")
     return axes
+
+
+def _over_rounds(grid: pd.DataFrame) -> pd.DataFrame:
+    """A row a variant, phase and model: ``step_ms`` over the rounds, with what its interval reaches ``below`` and
+    ``above`` it."""
+    found = []
+    keys = ["variant", "phase", "model", "layers", "width"]
+    for key, cells in grid.groupby(keys, sort=False):
+        ci = median_over_processes(cells["step_ms"].to_numpy(), cells["round"].to_numpy())
+        found.append((*key, ci.median, ci.median - ci.low, ci.high - ci.median))
+    return pd.DataFrame(found, columns=[*keys, "step_ms", "below", "above"])
+
+
+def _depth_line(line: pd.DataFrame, shade: tuple[float, float, float], ax: Axes) -> None:
+    bars = line[["below", "above"]].to_numpy().T
+    ax.errorbar(line["layers"], line["step_ms"], yerr=bars, fmt="o-", color=shade, ms=4, lw=1.5, elinewidth=3)
+    last = line.iloc[-1]
+    ax.annotate(f"  {last['width']:.0f} wide", (last["layers"], last["step_ms"]), va="center", fontsize=8)
+
+
+def _depth_cross(row, ax: Axes) -> None:
+    ax.errorbar(row.layers, row.step_ms, yerr=[[row.below], [row.above]], fmt="x", color="0.25", mew=1.6, elinewidth=3)
+    label = {"xytext": (0, -6), "textcoords": "offset points", "ha": "center", "va": "top", "fontsize": 7}
+    veil = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.6}
+    lowest = np.nanmin([row.step_ms, row.step_ms - row.below])  # one round has no interval
+    ax.annotate(row.model, (row.layers, lowest), color="0.25", bbox=veil, **label)

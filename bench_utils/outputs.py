@@ -52,8 +52,8 @@ def outputs_in_words(table: pd.DataFrame) -> str:
     if known.empty:
         return "No engine ran a cell of the baseline, so no tokens can be compared."
     apart = known[known["same"] < known["tokens"]]
-    alike = [v for v in dict.fromkeys(known["variant"]) if v not in set(apart["variant"])]
-    said = [f"{', '.join(alike)}: every token is the baseline's, up to {known['tokens'].max():.0f} in a row"]
+    alike = [v for v in dict.fromkeys(known["variant"]) if v not in set(apart["variant"]) and not v.endswith("-again")]
+    said = [f"Every token of {', '.join(alike)} is the baseline's, up to {known['tokens'].max():.0f} in a row"]
     said = said if alike else []
     said += [
         f"{row.variant} in {row.dtype} ({row.arithmetic} arithmetic) on {row.model} parts from it after "

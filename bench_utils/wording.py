@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pandas as pd
 
 from .formatting import count, duration, significant, with_interval
@@ -50,9 +52,10 @@ def fastest_in_words(cells: pd.DataFrame) -> str:
     """The lowest median of each model and phase; exhibits, measured once, are in no ranking."""
     cells = cells[~cells["exhibit"].astype(bool)]
     best = cells.loc[cells.groupby(["model", "phase"], sort=False)["median_ms"].idxmin()]
-    return _sentence(
+    text = _sentence(
         f"{r.phase} of {r.model} is lowest with {r.variant}, {significant(r.median_ms)} ms" for r in best.itertuples()
     )
+    return text[:1].upper() + text[1:]
 
 
 def outcomes_in_words(effects: pd.DataFrame) -> str:
@@ -110,10 +113,6 @@ def decided_in_words(costs: pd.DataFrame, variant: str, phase: str) -> str:
     return f"{said}: below a width of {width} depth decides, above it parameters"
 
 
-def _sentence(parts) -> str:
-    text = "; ".join(parts)
-    return (
-        text[:1].upper() + text[1:] + "."
-        if text and not text.startswith(("compile", "eager", "gpt", "tiny"))
-        else f"{text}."
-    )
+def _sentence(parts: Iterable[str]) -> str:
+    """Parts as one sentence; a variant's name at its beginning stays as it is written."""
+    return "; ".join(parts) + "."

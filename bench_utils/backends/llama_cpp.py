@@ -20,7 +20,6 @@ from . import gguf_file, libllama
 from .checkpoint import Exported
 
 NEEDED = ("gguf", "xllamacpp")
-CUDA_WHEELS = "https://xorbitsai.github.io/xllamacpp/whl/cu128"
 
 
 @dataclass
@@ -55,7 +54,7 @@ class LlamaCppBackend(Exported):
         if not libllama.library().llama_supports_gpu_offload():
             return (
                 f"{variant.name} here is built for processors only; "
-                f"pip install --force-reinstall xllamacpp --index-url {CUDA_WHEELS}"
+                "pip install --force-reinstall xllamacpp --index-url INDEX, the one of CUDA builds that its README names"
             )
         return None
 

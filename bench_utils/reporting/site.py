@@ -48,6 +48,11 @@ class Line:
     pages: list[Listing | None] = field(default_factory=list)
     tables: Listing | None = None
 
+    @property
+    def first(self) -> Listing:
+        """The page that its title leads to."""
+        return self.tables or next(page for page in self.pages if page)
+
 
 def build_index(root: Path) -> Path:
     """Write `reports/index.html` below `root` from every page's data file, and return its path.

@@ -68,9 +68,11 @@ def measured_text(claim: Mapping[str, object]) -> str:
 
 
 def sample_text(claim: Mapping[str, object]) -> str:
-    """Return "n = 6", or nothing where the count is unknown."""
-    n = claim.get("n")
-    return f"n = {count(n)}" if isinstance(n, (int, float)) else ""
+    """Return "n = 6", with a word where the value has no interval; nothing where the count is unknown."""
+    n, interval, value = claim.get("n"), claim.get("interval"), claim.get("value")
+    if not isinstance(n, (int, float)):
+        return ""
+    return f"n = {count(n)}" if interval or not isinstance(value, (int, float)) else f"n = {count(n)}, no interval"
 
 
 def tally(claims: list[Mapping[str, object]]) -> dict[str, int]:

@@ -203,7 +203,7 @@ def test_every_link_of_the_index_opens(visit: Callable, site: Path) -> None:
     files = {link for link in links if not link.startswith("#")}
     assert len(files) >= 8
     assert all((site / "reports" / link).is_file() for link in files)
-    page.click(".gallery a >> text=Compiled inference >> nth=0")
+    page.click(".matrix h3 a >> text=Compiled inference >> nth=0")
     page.click("text=All reports >> nth=0")
     assert page.url.endswith("reports/index.html")
 
