@@ -280,6 +280,8 @@ def _from_folder(name: str, folder: Path) -> Model:
         shape = [next(config[k] for k in keys if k in config) for keys in _SHAPE_KEYS]
     except FileNotFoundError:
         raise BenchError(f"model folder {name!r} holds no config.json; give the folder of a saved checkpoint") from None
-    except (ValueError, StopIteration):
-        raise BenchError(f"model folder {name!r}: config.json does not state a transformer's shape") from None
+    except (ValueError, TypeError, StopIteration, RecursionError):
+        shape = [None]
+    if not all(isinstance(size, int) and size > 0 for size in shape):
+        raise BenchError(f"model folder {name!r}: config.json does not state a transformer's shape")
     return Model(folder.name, None, *shape, folder=folder)

@@ -14,7 +14,7 @@ import typer
 
 from . import jobs
 from . import plan as plans
-from .errors import BenchError
+from .errors import BenchError, writing
 from .project import all_reports, find_plan, root_of
 
 app = typer.Typer(
@@ -103,7 +103,9 @@ def selftest(device: DeviceOption = "auto", run: RunOption = "new") -> None:
 @app.command()
 def compare(
     report: Annotated[str, typer.Argument(help="A report by name, such as TR126.")],
-    devices: Annotated[list[str] | None, typer.Argument(metavar="[DEVICE...]", help="All of them if none.")] = None,
+    devices: Annotated[
+        list[str] | None, typer.Argument(metavar="[SLUG...]", help="Devices as under results/; all if none.")
+    ] = None,
 ) -> None:
     """Write the page that sets a report's devices side by side."""
     from .reporting.compare import build
@@ -129,7 +131,8 @@ def card(
     if into is None:
         typer.echo(text, nl=False)
     else:
-        into.write_text(text, encoding="utf-8")
+        with writing(into):
+            into.write_text(text, encoding="utf-8")
         typer.echo(f"card: {into.name}")
 
 

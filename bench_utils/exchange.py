@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 
 from . import frames
-from .errors import BenchError
-from .records import MANIFEST, PROCESSES, SAMPLES, SCORES, read_lines, read_manifest, read_processes
+from .errors import BenchError, writing
+from .project import COMPARE, PUBLISHED, slug
+from .records import MANIFEST, PROCESSES, SAMPLES, SCORES, check_samples, read_manifest, read_processes
 
 DIGESTS = "digests.json"
 CONTENT = (MANIFEST, PROCESSES, SAMPLES, SCORES)
 LARGEST = 2**30  # bytes of one file; the largest run planned so far has a fiftieth of it
-_NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 _DATE = (1980, 1, 1, 0, 0, 0)  # the first that the format knows: the same run gives the same bytes
 
 
 def export(folder: Path, file: Path) -> Path:
     """A run as an archive (``.zip``, what ``import_run`` reads) or as a table of its samples (``.csv``, ``.parquet``).
 
-    Raises BenchError for another suffix, a file that is there, and a folder that is no run.
+    Raises BenchError for another suffix, a file that is there or cannot be written, and a folder that is no run.
     """
     read_manifest(folder)
     writers = {".zip": _pack, ".csv": _write_csv, ".parquet": _write_parquet}
@@ -31,7 +31,8 @@ def export(folder: Path, file: Path) -> Path:
         raise BenchError(f"file {file.name!r}: give a name that ends with {', '.join(writers)}")
     if file.exists():
         raise BenchError(f"file {file.name!r} is there already; choose another name, or remove it")
-    writers[file.suffix](folder, file)
+    with writing(file):
+        writers[file.suffix](folder, file)
     return file
 
 
@@ -89,7 +90,7 @@ def _read(file: Path) -> dict[str, bytes]:
             _refuse_strangers(file, entries)
             found = {entry.filename: archive.read(entry) for entry in entries}
         digests = dict(json.loads(found.pop(DIGESTS)))
-    except (OSError, zipfile.BadZipFile, ValueError, TypeError, EOFError) as error:
+    except (OSError, zipfile.BadZipFile, zlib.error, ValueError, TypeError, EOFError, RuntimeError) as error:
         raise BenchError(f"file {file.name!r} is not an archive of a run: {error}") from None
     altered = [name for name, data in found.items() if _sha256(data) != digests.get(name)]
     if altered or digests.keys() != found.keys():
@@ -109,16 +110,16 @@ def _refuse_strangers(file: Path, entries: list[zipfile.ZipInfo]) -> None:
 
 
 def _place(folder: Path) -> Path:
-    """Where a run belongs, from a manifest whose rows can be read."""
+    """Where a run belongs, from a manifest whose rows can be read; lines that a killed process left half-written are
+    kept, as in the run itself."""
     manifest = read_manifest(folder)
     for _ in read_processes(folder):
         pass
-    if read_lines(folder / SAMPLES)[1]:
-        raise BenchError(f"run {manifest.run!r}: {SAMPLES} holds lines that are no rows; export it again")
-    parts = (manifest.device, manifest.report, manifest.run)
-    if not all(_NAME.fullmatch(part) for part in parts):
-        raise BenchError(f"run {manifest.run!r} names a device, report or run that is no plain name")
-    return Path(*parts)
+    check_samples(folder)
+    parts = {"device": manifest.device, "report": manifest.report, "run": manifest.run}
+    if manifest.device in (PUBLISHED, COMPARE):
+        raise BenchError(f"the device {manifest.device!r} of run {manifest.run!r} is no device's name")
+    return Path(*(slug(kind, name) for kind, name in parts.items()))
 
 
 def _same(target: Path, content: dict[str, bytes]) -> Path:

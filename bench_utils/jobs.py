@@ -12,7 +12,7 @@ from . import plan as plans
 from . import stacks
 from .environment import distinct_devices, resolve_device
 from .errors import BenchError
-from .project import STATE, find_plan
+from .project import PUBLISHED, STATE, find_plan
 from .quality import Scoring, study_of
 from .records import PROCESSES
 from .runs import runs
@@ -103,7 +103,7 @@ def render_tables(root: Path, report: str) -> int:
     """Render a report about published tables."""
     from .reporting import pipeline
 
-    return _say(root, report, pipeline.PUBLISHED, pipeline.render_published(root, report))
+    return _say(root, report, PUBLISHED, pipeline.render_published(root, report))
 
 
 def judged(study: Study) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -252,13 +251,3 @@ def digest(module: torch.nn.Module) -> str:
         flat = parameter.detach().cpu().contiguous().view(torch.uint8) if parameter.ndim else parameter.detach().cpu()
         sha.update(memoryview(flat.numpy()))
     return sha.hexdigest()[:16]
-
-
-def weight_bytes(model: Model, dtype: str) -> int:
-    """Bytes of the weights in memory, the tied head counted once."""
-    return model.parameters * (4 if dtype == "float32" else 2)
-
-
-def head_size(model: Model) -> int:
-    """Width of one attention head."""
-    return math.floor(model.width / model.heads)

@@ -17,8 +17,9 @@ from pydantic import Field, PositiveInt, ValidationError, field_validator, model
 
 from . import catalog, energy
 from .cells import CellPlan, Group, Scenario, Strict
-from .errors import BenchError, unknown
+from .errors import BenchError, said, unknown
 from .prices import Price, Prices
+from .project import short_name, slug
 from .records import Status
 from .timing import Budget
 
@@ -155,13 +156,16 @@ class Plan(Strict):
 def read(path: Path) -> Plan:
     """The plan in a TOML file, every name resolved; BenchError that names the field and the remedy."""
     try:
-        data = tomllib.loads(path.read_text())
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BenchError(f"plan {path.name} cannot be read: {error.strerror}") from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BenchError(f"plan {path.name} is not TOML: {error}") from error
     try:
         plan = Plan.model_validate(data)
+        slug("report", plan.report)
+        if plan.report not in (path.stem, short_name(path.stem)):
+            raise BenchError(f"report {plan.report!r} is another than the file's: name it {short_name(path.stem)!r}")
         for name, preset in plan.presets.items():
             _refuse_duplicates(name, preset)
     except ValidationError as error:
@@ -189,14 +193,10 @@ def first_problem(error: ValidationError) -> str:
     """The first problem, with the path to the wrong element and, for an unknown key, the nearest known ones."""
     problems = error.errors()
     problem = next((p for p in problems if p["type"] in _TYPOS), problems[0])
-    where = ".".join(str(part) for part in problem["loc"])
     if problem["type"] in _TYPOS:
         *path, key = problem["loc"]
         return str(unknown(f"key {'.'.join(map(str, path)) or 'plan'}:", str(key), _fields_at(path)))
-    if problem["type"] == "value_error":  # one of our own sentences
-        return f"{where}: {problem['ctx']['error']}".removeprefix(": ")
-    got = "" if problem["type"] == "missing" else f" (got {problem['input']!r})"
-    return f"{where}: {problem['msg']}{got}"
+    return said(error, problem)
 
 
 def _fields_at(path: list) -> list[str]:

@@ -93,9 +93,26 @@ def exclusive() -> Iterator[None]:
         yield
         return
     path = Path(tempfile.gettempdir()) / "bench_utils.lock"
-    with path.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise BenchError("another measurement runs on this machine; wait for it to end") from None
+    try:
+        lock = _opened(path)
+    except OSError as error:
+        raise BenchError(f"{path.name} in the folder for temporary files: {error.strerror}; remove it") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise BenchError("another measurement runs on this machine; wait for it to end") from None
+    try:
         yield
+    finally:
+        os.close(lock)
+
+
+def _opened(path: Path) -> int:
+    """A file to be locked and never written: any account may have made it, and all may read it."""
+    with contextlib.suppress(FileNotFoundError):  # to ask for its making is refused where another account made it
+        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CREAT, 0o644)
+    with contextlib.suppress(PermissionError):  # another account was faster
+        os.fchmod(descriptor, 0o644)
+    return descriptor

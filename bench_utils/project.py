@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from .errors import BenchError, unknown
 
 STATE = ".bench"
+PUBLISHED = "published"  # stands where a device does, for reports about published tables
+COMPARE = "compare"  # the folder of comparison pages, beside those of the devices
+_SLUG = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.))*(?<!\.)")
+
+
+def slug(kind: str, name: object) -> str:
+    """A name that is safe as a folder or file; BenchError for any other."""
+    if not isinstance(name, str) or len(name) > 120 or not _SLUG.fullmatch(name):
+        raise BenchError(f"the {kind} {str(name)[:60]!r} becomes a folder: use letters, digits, '.', '_' and '-' only")
+    return name
+
+
+def short_name(stem: str) -> str:
+    """What a plan's file may be called for short: ``TR126`` of ``TR126_compile_phases``."""
+    return stem.partition("_")[0]
 
 
 def all_reports(root: Path) -> list[str]:
@@ -15,12 +31,17 @@ def all_reports(root: Path) -> list[str]:
 
 
 def find_plan(root: Path, report: str) -> Path:
-    """The plan of a report in ``root/notebooks``; BenchError with the nearest names."""
+    """The plan of a report in ``root/notebooks``, by its whole name or its short one; BenchError for a name that none
+    has, with the nearest, and for a short one that several have."""
     plans = {path.stem: path for path in sorted((root / "notebooks").glob("*.toml"))}
-    for stem, path in plans.items():
-        if report in (stem, stem.partition("_")[0]):
-            return path
-    raise unknown("report", report, [stem.partition("_")[0] if stem.startswith("TR") else stem for stem in plans])
+    if report in plans:
+        return plans[report]
+    found = [path for stem, path in plans.items() if report == short_name(stem)]
+    if len(found) > 1:
+        raise BenchError(f"report {report!r} is {' and '.join(path.stem for path in found)}; name one in full")
+    if not found:
+        raise unknown("report", report, [short_name(stem) if stem.startswith("TR") else stem for stem in plans])
+    return found[0]
 
 
 def root_of(start: Path | None = None) -> Path:

@@ -15,7 +15,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from .errors import BenchError
+from .errors import BenchError, said
 
 SCHEMA = 2  # 2: a manifest may name its stack and group, a process its machine
 MANIFEST, PROCESSES, SAMPLES = "run.json", "processes.jsonl", "samples.jsonl"
@@ -206,10 +206,15 @@ class Journal:
 def read_lines(path: Path) -> tuple[list[dict], int]:
     """The JSON objects of a journal, and how many lines were not one (half-written by a killed process)."""
     rows, broken = [], 0
-    for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n") if path.exists() else ()
+    for line in filter(None, lines):
         try:
-            rows.append(json.loads(line))
-        except ValueError:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            row = None
+        if isinstance(row, dict):
+            rows.append(row)
+        else:
             broken += 1
     return rows, broken
 
@@ -220,7 +225,20 @@ def read_processes(folder: Path) -> Iterator[Process | Cell | End]:
         try:
             yield _KINDS[row["kind"]].model_validate(row)
         except (KeyError, TypeError, ValidationError) as error:
-            raise BenchError(f"{folder.name}/{PROCESSES}: not a row of schema {SCHEMA}: {error}") from error
+            raise BenchError(f"{folder.name}/{PROCESSES}: not a row of schema {SCHEMA}: {_why(error)}") from error
+
+
+def check_samples(folder: Path) -> None:
+    """BenchError where a line of ``samples.jsonl`` is an object but no sample."""
+    try:
+        for row in read_lines(folder / SAMPLES)[0]:
+            Sample.model_validate(row)
+    except ValidationError as error:
+        raise BenchError(f"{folder.name}/{SAMPLES}: not a row of schema {SCHEMA}: {said(error)}") from error
+
+
+def _why(error: Exception) -> str:
+    return said(error) if isinstance(error, ValidationError) else f"no kind that is known ({error})"
 
 
 def complete_attempts(rows: list[Process | Cell | End]) -> dict[str, int]:
@@ -235,15 +253,18 @@ def complete_attempts(rows: list[Process | Cell | End]) -> dict[str, int]:
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of a run folder; BenchError when it is missing, newer, or not one."""
     try:
-        data = json.loads((folder / MANIFEST).read_text())
-    except (OSError, ValueError) as error:
+        data = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise BenchError(f"run {folder.name!r} has no readable {MANIFEST}: {error}") from error
-    if data.get("schema_version", 0) > SCHEMA:
-        raise BenchError(f"run {folder.name!r} has schema {data['schema_version']}; this version reads up to {SCHEMA}")
+    schema = data.get("schema_version", 0) if isinstance(data, dict) else None
+    if not isinstance(schema, int):
+        raise BenchError(f"run {folder.name!r}: {MANIFEST} is not a manifest: it states no schema_version")
+    if schema > SCHEMA:
+        raise BenchError(f"run {folder.name!r} has schema {schema}; this version reads up to {SCHEMA}")
     try:
         return Manifest.model_validate(data)
     except ValidationError as error:
-        raise BenchError(f"run {folder.name!r}: {MANIFEST} is not a manifest: {error}") from error
+        raise BenchError(f"run {folder.name!r}: {MANIFEST} is not a manifest: {said(error)}") from error
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

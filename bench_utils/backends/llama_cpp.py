@@ -54,7 +54,7 @@ class LlamaCppBackend(Exported):
         if not libllama.library().llama_supports_gpu_offload():
             return (
                 f"{variant.name} here is built for processors only; "
-                "pip install --force-reinstall xllamacpp --index-url INDEX, the one of CUDA builds that its README names"
+                "pip install --force-reinstall xllamacpp --index-url INDEX, that of CUDA builds in its README"
             )
         return None
 

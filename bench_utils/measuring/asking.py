@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -43,6 +44,8 @@ HELP = "one model, all variants"
 
 def located(model: str | Path) -> tuple[Model, str]:
     """The model, and how plan and rows name it: a folder by its whole path, without the name of its owner."""
+    if not isinstance(model, str | Path):
+        raise BenchError(f"model {model!r}: give a name of the catalog, an id on the hub, or a folder")
     named = isinstance(model, str) and (model in catalog.MODELS or not Path(model).expanduser().is_dir())
     if named:
         return catalog.model(model), model
@@ -57,8 +60,9 @@ def located(model: str | Path) -> tuple[Model, str]:
 
 
 def several(value: object) -> list:
-    """One value or several, each once."""
-    return [value] if isinstance(value, str | int) else list(dict.fromkeys(value))
+    """One value or several, each once; whole numbers of NumPy are plain ones."""
+    values = value if isinstance(value, Iterable) and not isinstance(value, str) else [value]
+    return list(dict.fromkeys(int(one) if isinstance(one, Integral) else one for one in values))
 
 
 def arms(variants: str | Sequence[str], dtype: str) -> list[str]:
@@ -80,6 +84,8 @@ def budget_of(budget: str | Mapping | Budget) -> Budget | dict:
         if budget not in BUDGETS:
             raise unknown("budget", budget, BUDGETS)
         return BUDGETS[budget]
+    if not isinstance(budget, Budget | Mapping):
+        raise BenchError(f"budget {budget!r}: give one of {', '.join(BUDGETS)}, or a mapping of a Budget's fields")
     return budget if isinstance(budget, Budget) else dict(budget)
 
 

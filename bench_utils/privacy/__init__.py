@@ -1,5 +1,7 @@
 """Nothing private on a page: the machine's own words are replaced, what is left stops publication."""
 
+import base64
+import binascii
 import contextlib
 import functools
 import getpass
@@ -18,54 +20,21 @@ from ..errors import BenchError
 from . import addresses
 
 # Names that are ordinary words: private only where they stand for a machine or an account, as in user@host.
-_ORDINARY = frozenset(
-    {
-        *(
-            "admin",
-            "administrator",
-            "default",
-            "guest",
-            "jovyan",
-            "jupyter",
-            "root",
-            "runner",
-            "user",
-            "worker",
-        ),
-        *(
-            "bench",
-            "build",
-            "cloud",
-            "compute",
-            "container",
-            "docker",
-            "host",
-            "local",
-            "localhost",
-            "machine",
-        ),
-        *("main", "master", "model", "node", "server", "test", "work", "workstation", "localdomain", "home"),
-        *(
-            "debian",
-            "fedora",
-            "linux",
-            "ubuntu",
-            "windows",
-            "cuda",
-            "python",
-            "torch",
-            "base",
-            "data",
-            "batch",
-        ),
-    }
-)
+_ORDINARY = frozenset({
+    "admin", "administrator", "default", "guest", "jovyan", "jupyter", "root", "runner", "user", "worker",
+    "bench", "build", "cloud", "compute", "container", "docker", "host", "local", "localhost", "machine",
+    "main", "master", "model", "node", "server", "test", "work", "workstation", "localdomain", "home",
+    "debian", "fedora", "linux", "ubuntu", "windows", "cuda", "python", "torch", "base", "data", "batch",
+    "amd", "apple", "arm", "cpu", "epyc", "gpu", "graviton", "intel", "nvidia", "ryzen", "xeon",
+    "a100", "h100", "h200", "v100",
+    "art", "bill", "frank", "grace", "hope", "mark", "may", "rich", "rose", "will",
+})  # fmt: skip
 _SECRET_NAME = re.compile(r"TOKEN(?!IZ)|SECRET|PASSW(?:OR)?D|(?:API|ACCESS|PRIVATE)_?KEY|CREDENTIAL", re.IGNORECASE)
 _SECRET_LENGTH = 8  # shorter values are switches, not secrets
 
 _PATTERNS = {
     "home path": re.compile(
-        r"(?<![\w.])/home/[^/\s\"'<>&;,:)\]]+|(?<![\w.])/root(?![\w.-])"
+        r"(?:(?<![\w.])|(?<![\w.:/])(?:/[\w.-]+){1,6})/home/[^/\s\"'<>&;,:)\]]+|(?<![\w.])/root(?![\w-]|\.\w)"
         r"|(?:(?<![\w.])|(?<=/mnt/[a-z]))/Users/[^/\s\"'<>&;,:)\]]+"
         r"|\b[A-Za-z]:[\\/]+(?:Users|Documents and Settings)[\\/]+[^\\/\s\"'<>&]+",
     ),
@@ -83,10 +52,14 @@ _PATTERNS = {
         re.IGNORECASE,
     ),
 }
-_DATA_URI = re.compile(r"data:[\w/+.-]+;base64,[A-Za-z0-9+/=\s]+")
+_PNG_URI = re.compile(r"data:image/png;base64,([A-Za-z0-9+/=\s]+)")
+_PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
 # Tags inside a word fall away; all others part words, or two cells of a table would read as one number.
-_INLINE_TAG = re.compile(r"</?(?:a|b|code|data|em|i|span|strong)\b[^>]*>")
+_INLINE_TAG = re.compile(
+    r"</?(?:a|abbr|b|cite|code|data|del|dfn|em|i|ins|kbd|mark|q|s|samp|small|span|strong|sub|sup|tspan|u|var)\b[^>]*>"
+)
 _TAG = re.compile(r"<[^>]*>")
+_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|([bfnrt]))")  # of JSON, in which a letter stands before what follows
 
 
 class Leak(NamedTuple):
@@ -115,15 +88,29 @@ def clean(text: str) -> str:
 def check(text: str) -> list[Leak]:
     """Return what is private in a text: paths, names, addresses, tokens and serial numbers, in fixed order.
 
-    Markup is looked through, so a path that a highlighter has cut into pieces is found, and so is
-    one in an address or a drawing; what is embedded as base64 is skipped.
+    Markup and the escapes of JSON are looked through, so a path that a highlighter has cut into pieces is found, and
+    so is one in an address, an attribute or a drawing; embedded PNGs are skipped.
     """
-    raw = unquote(_DATA_URI.sub("", text))
-    seen = html.unescape(_TAG.sub(" ", _INLINE_TAG.sub("", raw)))
+    raw = unquote(_PNG_URI.sub(_without_picture, text))
+    seen = _TAG.sub(" ", _INLINE_TAG.sub("", raw))
+    versions = (raw, html.unescape(raw), html.unescape(seen), _ESCAPE.sub(_character, raw))
     leaks: dict[Leak, None] = {}
-    for version in (raw, seen):
+    for version in dict.fromkeys(versions):
         leaks |= dict.fromkeys(_leaks(version))
     return list(leaks)
+
+
+def _without_picture(match: re.Match[str]) -> str:
+    """Nothing in place of an embedded PNG; what only looks like one stays."""
+    try:
+        content = base64.b64decode("".join(match[1].split()), validate=True)
+    except (binascii.Error, ValueError):
+        return match[0]
+    return "" if content.startswith(_PNG_START) and content.endswith(_PNG_END) else match[0]
+
+
+def _character(match: re.Match[str]) -> str:
+    return chr(int(match[1], 16)) if match[1] else " "
 
 
 def require_clean(text: str, where: str) -> None:
@@ -195,7 +182,7 @@ def _replacements(around: _Surroundings) -> tuple[tuple[re.Pattern[str], str], .
 
 
 def _path(folder: str) -> re.Pattern[str]:
-    return re.compile(rf"(?<![\w.]){re.escape(folder)}(?![\w.-])")
+    return re.compile(rf"(?<![\w.]){re.escape(folder)}(?![\w-]|\.\w)")
 
 
 def _host(name: str) -> re.Pattern[str]:

@@ -5,7 +5,8 @@ import re
 from collections.abc import Iterator
 
 _QUAD = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w]|\.\d)")
-_COLONS = re.compile(r"(?<![\w:.])[0-9A-Fa-f:]*:[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*(?![\w:])")
+# Possessive, so that a run of ten thousand colons is read once; the end may be a version 4 address.
+_COLONS = re.compile(r"(?<![\w:.])[0-9A-Fa-f:]++(?:\.\d+)*+(?![\w:])")
 _HARDWARE = re.compile(r"(?<![\w:-])[0-9A-Fa-f]{2}(?:([:-])[0-9A-Fa-f]{2})(?:\1[0-9A-Fa-f]{2}){4}(?![\w:-])")
 
 # What stands right before a version number: an operator, a "v", the word itself, or a package's name.
@@ -55,9 +56,8 @@ def _is_address(quad: str, before: str, after: str) -> bool:
 
 def _sixes(text: str) -> Iterator[str]:
     for match in _COLONS.finditer(text):
-        token = match[0].rstrip(".")
-        if _SIX_PREFIX.match(token) and _is_private_fact(token):
-            yield token
+        if _SIX_PREFIX.match(match[0]) and _is_private_fact(match[0]):
+            yield match[0]
 
 
 def _is_private_fact(token: str) -> bool:

@@ -43,7 +43,7 @@ def score(
     Losses come from ``losses(found.scores)``. Raises BenchError before anything runs; what fails later is a row.
     """
     known, spelled = _located(model)
-    context = context or known.context or CONTEXT
+    context = (known.context or CONTEXT) if context is None else context
     asked = {
         "help": "one model",
         "models": [spelled],

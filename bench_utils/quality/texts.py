@@ -62,10 +62,10 @@ def paragraphs(text: str) -> list[Document]:
 
 def _lines(name: str, content: str) -> list[Document]:
     try:
-        texts = [json.loads(line)["text"] for line in content.splitlines() if line.strip()]
-        return [Document(str(text)) for text in texts if str(text).strip()]
-    except (ValueError, KeyError, TypeError):
-        raise BenchError(f"text {name!r}: each line of a .jsonl must be an object with a field 'text'") from None
+        texts = [json.loads(line)["text"] for line in content.split("\n") if line.strip()]
+        return [Document(text) for text in texts if text.strip()]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise BenchError(f"text {name!r}: each line of a .jsonl must be an object whose 'text' is a text") from None
 
 
 def file_digest(path: Path) -> str:

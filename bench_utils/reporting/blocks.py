@@ -3,10 +3,9 @@
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
 
 from . import markup
-from .pictures import SVG_LIMIT, clean_png, decoded, png_uri, safe_svg
+from .pictures import SVG_LIMIT, clean_png, decoded, png_uri, safe_svg, svg_uri
 from .sanitize import clean_html, markdown_html
 from .tabular import Column, Table
 from .text import DEFAULT_LIMIT, escaped, plain
@@ -16,7 +15,6 @@ FIGURE_DATA_ROWS = 60  # drawn under a figure; the page's data file holds more
 CODE_LIMIT = 4_000  # characters of a cell; highlighting makes them thirteen times as many bytes
 _DROPPED = ("application/javascript", "application/vnd.jupyter.widget-view+json")
 _TAG = re.compile(r"<[^>]*>")
-_IN_URI = " !$'()*+,-./:;=?@_~"  # of an SVG, what an address in double quotes can hold as it is
 
 
 class Numbers:
@@ -49,7 +47,7 @@ def output_html(output: Mapping[str, Any], numbers: Numbers) -> str:
     if writer is not None:
         try:
             return writer(bench, output.get("data", {}), numbers)
-        except (KeyError, TypeError, ValueError):
+        except (ArithmeticError, KeyError, TypeError, ValueError):
             return _pre(output.get("data", {}).get("text/plain", ""))
     return _other(output.get("data", {}))
 
@@ -70,7 +68,7 @@ def figure_source(data: Mapping[str, Any]) -> str | None:
     """Return an output's picture as a data URI: the SVG where it is safe and small, else the PNG."""
     svg, png = svg_of(data), png_of(data)
     if svg is not None:
-        return f"data:image/svg+xml,{quote(svg, safe=_IN_URI)}"  # a sixth smaller than base64, and open to the gate
+        return svg_uri(svg)
     return png_uri(png) if png else None
 
 
@@ -89,7 +87,8 @@ def png_of(data: Mapping[str, Any]) -> bytes | None:
 def claims_of(bench: Mapping[str, Any]) -> list[dict[str, object]]:
     """Return the claims of an output; those that are none are left out."""
     found = []
-    for claim in bench.get("claims", []):
+    claims = bench.get("claims")
+    for claim in claims if isinstance(claims, list) else []:
         try:
             found.append(claim_record(claim))
         except ValueError:

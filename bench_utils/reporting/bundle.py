@@ -1,6 +1,5 @@
 """The site as a folder to serve: the index and whatever it leads to, and nothing else."""
 
-import json
 import posixpath
 import re
 import shutil
@@ -11,11 +10,12 @@ from urllib.parse import unquote
 from ..privacy import require_clean
 from .errors import ReportingError
 from .files import below
-from .site import data_files
+from .site import data_files, read_data
 
 INDEX = "reports/index.html"
+FIRST = "index.html"  # leads to it
 ROOMS = ("reports", "figures", "results")
-MARK = ".nojekyll"  # has GitHub Pages serve files as they are; also tells a folder of ours from any other
+MARK = ".nojekyll"  # has GitHub Pages serve files as they are
 
 _ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*:|//|#", re.IGNORECASE)
 _FIRST_PAGE = """<!DOCTYPE html>
@@ -29,19 +29,19 @@ _FIRST_PAGE = """<!DOCTYPE html>
 def bundle(root: Path, into: Path) -> Path:
     """Copy the site of a root into a folder that can be served from anywhere, and return its first page.
 
-    A folder of an earlier site is replaced as a whole. Raises ReportingError for a link that leads nowhere and for
-    a folder that holds something else, PrivacyError for a record that holds something private; the folder is then
-    as it was.
+    A folder of an earlier site, which holds nothing but that, is replaced as a whole. Raises ReportingError for a link
+    that leads nowhere and for a folder that holds something else, PrivacyError for a record that holds something
+    private; the folder is then as it was.
     """
     into = into.absolute()
-    if into.exists() and not (into / MARK).is_file() and (not into.is_dir() or any(into.iterdir())):
-        raise ReportingError(f"the folder {into.name!r} holds something that is no site: name a new or an empty one")
+    if into.exists() and (strange := _strangers(into)):
+        raise ReportingError(f"the folder {into.name!r} holds {strange[0]!r}, which no site has: name a new one")
     partial = into.with_name(f".{into.name}.partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)
         for name in site_files(root):
             _copy(root, name, partial)
-        (partial / "index.html").write_text(_FIRST_PAGE, encoding="utf-8")
+        (partial / FIRST).write_text(_FIRST_PAGE, encoding="utf-8")
         (partial / MARK).touch()
         if into.exists():
             shutil.rmtree(into)
@@ -50,7 +50,15 @@ def bundle(root: Path, into: Path) -> Path:
         raise ReportingError(f"cannot write the folder {into.name!r}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return into / "index.html"
+    return into / FIRST
+
+
+def _strangers(into: Path) -> list[str]:
+    """What is in a place, or is that place, that no site of ours has at its top."""
+    if not into.is_dir():
+        return [into.name]
+    there = {path.name for path in into.iterdir()}
+    return sorted(there - {*ROOMS, MARK, FIRST} if MARK in there else there)
 
 
 def site_files(root: Path) -> list[str]:
@@ -81,7 +89,7 @@ def links(page: Path, name: str) -> list[str]:
 
 def _figures(root: Path) -> list[str]:
     """Files of every figure that a page's data names."""
-    records = [(path, json.loads(path.read_text(encoding="utf-8"))) for path in data_files(root)]
+    records = [(path, read_data(path)) for path in data_files(root)]
     return [
         f"figures/{path.parent.name}/{path.stem}/{name}"
         for path, record in records

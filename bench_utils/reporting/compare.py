@@ -1,6 +1,5 @@
 """One report on several devices as a page: verdicts and effects side by side, and what differs beyond noise."""
 
-import base64
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import quote
@@ -12,15 +11,15 @@ from .. import plan as plans
 from ..comparison import HOST_SCORE, Comparison
 from ..formatting import with_interval
 from ..privacy import require_clean
-from ..project import find_plan
-from .files import below, slug, write_atomic
+from ..project import COMPARE, find_plan
+from .files import below, write_atomic
 from .markup import badge_html, bound_html, facts_html, figure_html, paragraph_html, table_html
+from .pictures import png_uri, svg_uri
 from .prose import bind
 from .tabular import jsonable, table_of
 from .text import escaped
 from .verdicts import measured_text
 
-FOLDER = "compare"
 OUTCOMES = ("differs", "ambiguous", "invalid", "same")  # of pairs of devices, what matters most first
 
 
@@ -33,13 +32,13 @@ def build(root: Path, report: str, devices: Iterable[str] | None = None) -> Path
     private is left.
     """
     report = plans.read(find_plan(root, report)).report
-    target = below(root, "reports", FOLDER, f"{slug('report', report)}.html")
+    target = below(root, "reports", COMPARE, f"{report}.html")
     named = None if devices is None else list(devices)
     if named is None and len(comparison.newest(root, report)) < 2:
         target.unlink(missing_ok=True)
         return None
     page = _rendered(root, comparison.across(root, report, named))
-    require_clean(page, f"{FOLDER}/{target.name}")
+    require_clean(page, f"{COMPARE}/{target.name}")
     write_atomic(target, page)
     return target
 
@@ -151,12 +150,11 @@ def _figure(found: Comparison) -> str:
     from .drawing import draw
 
     drawn = draw(panels(found))
-    kind, image = ("svg+xml", drawn.svg.encode()) if drawn.svg else ("png", drawn.png)
     caption = (
         "Latency ratios with their intervals; left of one is faster. Grey is how far identical code differs on that "
         "device, hollow marks do not count, and contrasts in bold differ between devices beyond noise."
     )
-    source = f"data:image/{kind};base64,{base64.b64encode(image).decode('ascii')}"
+    source = svg_uri(drawn.svg) if drawn.svg else png_uri(drawn.png)
     return figure_html(source, _alternative(found), caption, width=drawn.width)
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -10,22 +9,13 @@ from .errors import ReportingError
 
 WRITABLE = "free space, or make the folder writable"
 
-_SLUG = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.))*(?<!\.)")
-
-
-def slug(kind: str, name: str) -> str:
-    """Return a name that is safe as a folder or file; raises ReportingError for any other."""
-    if not isinstance(name, str) or len(name) > 120 or not _SLUG.fullmatch(name):
-        raise ReportingError(
-            f"the {kind} {str(name)[:60]!r} becomes a folder: use letters, digits, '.', '_' and '-' only"
-        )
-    return name
-
 
 def below(root: Path, *parts: str) -> Path:
-    """Return `root/parts…`; raises ReportingError where a folder on the way is a link to somewhere else."""
+    """Return `root/parts…`; raises ReportingError where a part leads upwards or is a link to somewhere else."""
     path = root
     for part in parts:
+        if part in ("", ".", ".."):
+            raise ReportingError(f"{'/'.join(parts)} leads out of its folder: render that report again")
         path = path / part
         if path.is_symlink():
             raise ReportingError(f"{path.relative_to(root)} is a symbolic link: remove it and try again")

@@ -4,6 +4,7 @@ import base64
 import binascii
 import re
 from collections.abc import Iterator
+from urllib.parse import quote
 from xml.etree import ElementTree
 
 SVG_LIMIT = 200_000  # bytes; above it a page shows the PNG
@@ -32,6 +33,7 @@ _ELEMENTS = frozenset(
 # Anything that fetches: a page, and the file opened by itself, load nothing.
 _FETCH = re.compile(r"url\(\s*['\"]?\s*(?!#)|@import|image-set|expression\(|javascript:|//|\\", re.IGNORECASE)
 _LOCAL = re.compile(r"#|data:image/png;base64,")
+_IN_URI = " !$'()*+,-./:;=?@_~"  # of an SVG, what an address in double quotes can hold as it is
 _EMBEDDED = re.compile(r"data:image/[\w.+-]+[;,][^\"'<>)]*", re.IGNORECASE)
 
 _PNG_START = b"\x89PNG\r\n\x1a\n"
@@ -68,7 +70,8 @@ def _tight(style: str) -> str:
 
 
 def safe_svg(svg: str) -> str | None:
-    """Return the slim SVG; None where it holds a script, an event handler, a foreign element or a fetch."""
+    """Return the slim SVG; None where it holds a script, an event handler, a foreign element or a fetch, or copies
+    copies of itself."""
     small = clean_images(slim_svg(svg))
     if _FORBIDDEN_MARKUP.search(small):
         return None
@@ -76,7 +79,8 @@ def safe_svg(svg: str) -> str | None:
         root = ElementTree.fromstring(small)
     except ElementTree.ParseError:
         return None
-    return small if _local(root.tag) == "svg" and all(map(_is_safe, root.iter())) else None
+    safe = _local(root.tag) == "svg" and all(map(_is_safe, root.iter())) and not _multiplies(root)
+    return small if safe else None
 
 
 def clean_png(png: bytes) -> bytes | None:
@@ -97,6 +101,11 @@ def decoded(text: str) -> bytes | None:
         return base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError):
         return None
+
+
+def svg_uri(svg: str) -> str:
+    """Return an SVG as the address that embeds it: a sixth smaller than base64, and open to the privacy gate."""
+    return f"data:image/svg+xml,{quote(svg, safe=_IN_URI)}"
 
 
 def png_uri(png: bytes) -> str:
@@ -122,6 +131,14 @@ def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
         kind = png[position + 4 : position + 8]
         yield kind, png[position:end]
         position = end
+
+
+def _multiplies(root: ElementTree.Element) -> bool:
+    """Whether something that is used uses something: a few such levels are more shapes than a browser can draw."""
+    uses = [element for element in root.iter() if _local(str(element.tag)) == "use"]
+    names = {value[1:] for use in uses for name, value in use.attrib.items() if _local(name) == "href"}
+    used = [element for element in root.iter() if element.get("id") in names]
+    return any(use in set(element.iter()) for element in used for use in uses)
 
 
 def _is_safe(element: ElementTree.Element) -> bool:

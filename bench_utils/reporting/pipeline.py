@@ -12,13 +12,13 @@ import nbformat
 
 from .. import published
 from ..environment import machine_id
-from ..project import STATE, find_plan
+from ..project import COMPARE, PUBLISHED, STATE, find_plan
 from ..quality import Scoring, study_of
 from ..runs import runs
 from ..study import Study
 from .execute import execute
 from .publish import publish
-from .site import COMPARE, PUBLISHED, build_index, read_data, record_links, shown_runs
+from .site import build_index, read_data, record_links, shown_runs
 
 
 @dataclass(frozen=True)

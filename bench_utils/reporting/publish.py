@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 from nbformat import NotebookNode, from_dict
 
 from ..privacy import require_clean
+from ..project import slug
 from .blocks import bench_of, claims_of, png_of, svg_of
 from .canonical import canonical
 from .display import NAME
 from .errors import ReportingError
 from .exporter import render
-from .files import below, slug, write_together
+from .files import below, write_together
 from .page import page_facts, shown
 from .status import COMPLETE
 

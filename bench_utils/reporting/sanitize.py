@@ -11,32 +11,15 @@ from bleach.html5lib_shim import Filter
 
 from .pictures import clean_images
 
-_TAGS = frozenset(
-    {
-        *(
-            "h1",
-            "h2",
-            "h3",
-            "h4",
-            "h5",
-            "h6",
-            "p",
-            "div",
-            "hr",
-            "br",
-            "blockquote",
-            "pre",
-            "figure",
-            "figcaption",
-        ),
-        *("ul", "ol", "li", "dl", "dt", "dd", "details", "summary", "a", "img"),
-        *("table", "caption", "colgroup", "col", "thead", "tbody", "tfoot", "tr", "th", "td"),
-        *("b", "strong", "i", "em", "u", "s", "del", "ins", "mark", "small", "sub", "sup", "span", "abbr"),
-        *("cite", "code", "data", "dfn", "kbd", "q", "samp", "var"),
-    }
-)
+_TAGS = frozenset({
+    "h1", "h2", "h3", "h4", "h5", "h6", "p", "div", "hr", "br", "blockquote", "pre", "figure", "figcaption",
+    "ul", "ol", "li", "dl", "dt", "dd", "details", "summary", "a", "img",
+    "table", "caption", "colgroup", "col", "thead", "tbody", "tfoot", "tr", "th", "td",
+    "b", "strong", "i", "em", "u", "s", "del", "ins", "mark", "small", "sub", "sup", "span", "abbr",
+    "cite", "code", "data", "dfn", "kbd", "q", "samp", "var",
+})  # fmt: skip
 _ATTRIBUTES = {
-    "a": lambda _tag, name, value: name == "title" or (name == "href" and not _is_data(value)),
+    "a": lambda _tag, name, value: name == "title" or (name == "href" and _leads_on(value)),
     "abbr": ["title"],
     "col": ["span"],
     "colgroup": ["span"],
@@ -59,6 +42,7 @@ _SILENT = re.compile(
 _LONGEST = 100_000  # characters
 _DEEPEST = 300  # elements in each other
 _NESTING = re.compile(r"<(/?)(?!(?:br|col|hr|img|input|link|meta|wbr)\b)[a-z]", re.IGNORECASE)
+_SCHEME = re.compile(r"([^/?#]*?):")
 _BLANKS = re.compile(r"[\x00-\x20\x7f-\xa0]+")
 _SRC, _ALT, _SCOPE = (None, "src"), (None, "alt"), (None, "scope")
 _REGION = {"class": "scroll", "role": "region", "tabindex": "0", "aria-label": "table"}
@@ -115,8 +99,11 @@ def _depth(source: str) -> int:
     return max(itertools.accumulate(steps), default=0)
 
 
-def _is_data(address: str) -> bool:
-    return _BLANKS.sub("", unescape(address)).lower().startswith("data:")
+def _leads_on(address: str) -> bool:
+    """Whether an address leads to the web, to a mailbox or to a place beside the page; bleach takes the digits after
+    `javascript:` for a port."""
+    scheme = _SCHEME.match(_BLANKS.sub("", unescape(address)))
+    return scheme is None or scheme[1].lower() in ("http", "https", "mailto")
 
 
 def _finished_image(attributes: dict) -> bool:

@@ -8,15 +8,14 @@ from typing import Any
 from urllib.parse import quote
 
 from ..privacy import require_clean
+from ..project import COMPARE, PUBLISHED, slug
 from ..records import MANIFEST, PROCESSES, SAMPLES, SCORES
 from .errors import ReportingError
-from .files import below, slug, write_atomic
+from .files import below, write_atomic
 from .markup import badge_html
 from .text import plain
 from .verdicts import tally
 
-PUBLISHED = "published"  # stands where a device does, for reports about published tables
-COMPARE = "compare"  # the folder of comparison pages, beside those of the devices
 # What of an identity tells two stacks apart, in the order in which it is read.
 _STACK = ("gpu", "driver", "cpu", "python", "torch", "transformers", "triton", "vllm", "onnxruntime")
 

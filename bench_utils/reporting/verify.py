@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 from ..errors import BenchError
 from ..plan import read
-from ..project import all_reports, find_plan
+from ..project import PUBLISHED, all_reports, find_plan
 from ..runs import runs
-from .site import PUBLISHED, shown_runs
+from .site import shown_runs
 
 # What must not matter, as different as it gets: order of hashes, time zone, language, and what the processor can do.
 SETTINGS = (

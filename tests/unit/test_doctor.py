@@ -146,6 +146,28 @@ def test_a_measurement_that_runs_is_seen_and_its_lock_left_alone():
         pass
 
 
+def test_the_lock_of_another_account_is_locked_and_never_written(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    lock = tmp_path / "bench_utils.lock"
+    lock.write_text("made by somebody")
+    lock.chmod(0o444)
+    with exclusive(), pytest.raises(BenchError, match="another measurement runs"), exclusive():
+        pass
+    assert lock.read_text() == "made by somebody"
+
+
+def test_a_link_in_place_of_the_lock_is_not_followed(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    (tmp_path / "thesis.txt").write_text("all of it")
+    (tmp_path / "bench_utils.lock").symlink_to("thesis.txt")
+    with (
+        pytest.raises(BenchError, match="bench_utils.lock in the folder for temporary files: .*; remove it"),
+        exclusive(),
+    ):
+        pass
+    assert (tmp_path / "thesis.txt").read_text() == "all of it"
+
+
 def test_a_busy_neighbour_is_shown(monkeypatch):
     monkeypatch.setattr(doctor.Neighbours, "share", lambda self: 0.8)
     check = line("neighbours")

@@ -100,7 +100,9 @@ def test_another_suffix_or_a_file_that_is_there_is_refused(run, archive, tmp_pat
     ({exchange.DIGESTS: b"[]"}, False, "not an archive of a run|was altered"),
     ({MANIFEST: b"{"}, True, "no readable run.json"),
     ({PROCESSES: b'{"kind": "other"}\n'}, True, "not a row of schema"),
-    ({SAMPLES: b"half a li"}, True, "lines that are no rows"),
+    ({SAMPLES: b'{"latency_ms": -1}\n'}, True, "samples.jsonl: not a row of schema 2: process: Field required"),
+    ({MANIFEST: b"[]"}, True, "states no schema_version"),
+    ({MANIFEST: b"[" * 100_000}, True, "no readable run.json"),
 ])  # fmt: skip
 def test_what_is_no_run_is_one_sentence_and_leaves_nothing(archive, tmp_path, changes, seal, words):
     root = tmp_path / "elsewhere"
@@ -111,9 +113,12 @@ def test_what_is_no_run_is_one_sentence_and_leaves_nothing(archive, tmp_path, ch
 
 @pytest.mark.parametrize(("changes", "words"), [
     ({"schema_version": 99}, "has schema 99; this version reads up to"),
-    ({"device": "../.."}, "no plain name"),
-    ({"report": "/tmp"}, "no plain name"),
-    ({"run": ".."}, "no plain name"),
+    ({"schema_version": "x"}, "states no schema_version"),
+    ({"device": "../.."}, "the device '../..' becomes a folder"),
+    ({"device": "compare"}, "the device 'compare' of run .* is no device's name"),
+    ({"report": "/tmp"}, "the report '/tmp' becomes a folder"),
+    ({"run": ".."}, "the run '..' becomes a folder"),
+    ({"run": "r" * 300}, "becomes a folder"),
     ({"surprise": 1}, "is not a manifest"),
 ])  # fmt: skip
 def test_a_manifest_that_cannot_be_placed_is_refused(archive, tmp_path, changes, words):
@@ -132,6 +137,35 @@ def test_another_run_of_the_same_name_is_kept(archive, tmp_path):
     with pytest.raises(BenchError, match="another run .* is there already"):
         exchange.import_run(tmp_path / "elsewhere", rewrite(archive, {MANIFEST: manifest(archive, seed=99)}))
     assert files(target) == before
+
+
+def test_a_line_that_a_killed_process_left_half_written_is_kept(run, tmp_path):
+    with (run / SAMPLES).open("a") as journal:
+        journal.write('{"process": "r1-')
+    target = exchange.import_run(tmp_path / "elsewhere", exchange.export(run, tmp_path / "run.zip"))
+    assert files(target) == files(run)
+    assert frames.load(target).attrs["broken_lines"] == 1
+
+
+@pytest.mark.parametrize("damage", ["encrypted", "method", "deflated"])
+def test_an_archive_that_cannot_be_unpacked_is_refused(archive, tmp_path, damage):
+    data = bytearray(archive.read_bytes())
+    place = data.index(b"PK\x01\x02")
+    if damage == "encrypted":
+        data[place + 8] |= 1
+        data[6] |= 1
+    elif damage == "method":
+        data[place + 10] = data[8] = 77
+    else:
+        data[60:90] = bytes(30)
+    archive.write_bytes(data)
+    with pytest.raises(BenchError, match="is not an archive of a run"):
+        exchange.import_run(tmp_path / "elsewhere", archive)
+
+
+def test_a_file_that_cannot_be_written_is_one_sentence(run, tmp_path):
+    with pytest.raises(BenchError, match=r"file 'x.zip' cannot be written: No such file or directory; name a file in"):
+        exchange.export(run, tmp_path / "nowhere" / "x.zip")
 
 
 def test_no_archive_and_one_too_large_are_refused(archive, tmp_path, monkeypatch):

@@ -32,9 +32,9 @@ def labels(ax: Axes) -> list[str]:
 
 def effect(variant: str, ratio: float, outcome: str = "faster", **facts) -> dict:
     return {
-        "phase": "decode", "model": "gpt2-25m", "variant": variant, "ratio": ratio, "low": 0.9 * ratio, "dtype": "float32",
-        "high": 1.1 * ratio, "outcome": outcome, "floor": 0.02, "baseline": "eager", "prompt_tokens": 32, "new_tokens": 16,
-        "batch_size": 1,
+        "phase": "decode", "model": "gpt2-25m", "variant": variant, "ratio": ratio, "low": 0.9 * ratio,
+        "high": 1.1 * ratio, "outcome": outcome, "floor": 0.02, "baseline": "eager", "dtype": "float32",
+        "prompt_tokens": 32, "new_tokens": 16, "batch_size": 1,
     } | facts  # fmt: skip
 
 

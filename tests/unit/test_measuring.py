@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 
 import bench_utils as bu
@@ -62,6 +63,9 @@ class TestRefusals:
         ({"cell_timeout": 0}, "cell_timeout: Input should be greater than 0"),
         ({"device": "gpu"}, "unknown device 'gpu'"),
         ({"run": "2020"}, "unknown run of measure-my-model: '2020'"),
+        ({"variants": None}, "unknown variant 'None'"),
+        ({"prompt_tokens": 1.5}, "prompt_tokens: .*integer"),
+        ({"budget": 5}, "budget 5: give one of smoke, quick, full, or a mapping"),
     ])  # fmt: skip
     def test_bad_input_is_one_sentence_and_measures_nothing(self, checkpoint, nowhere, options, said):
         with pytest.raises(bu.BenchError, match=said) as refused:
@@ -72,11 +76,23 @@ class TestRefusals:
         ("gpt2-25", "unknown model 'gpt2-25'; did you mean gpt2-25m"),
         (Path("gpt2"), "there is no model folder 'gpt2'"),
         (".", "holds no config.json"),
+        (None, "model None: give a name of the catalog"),
         ("my-org/my-model", "is not in the local cache and the hub does not answer; .*give a folder"),
     ])  # fmt: skip
     def test_a_model_that_is_not_there_is_refused_before_a_process_starts(self, nowhere, model, said):
         with pytest.raises(bu.BenchError, match=said):
             bu.measure(model, **OPTIONS)
+
+    def test_whole_numbers_of_numpy_are_whole_numbers(self):
+        assert [type(size) for size in asking.several(np.int64(16))] == [int]
+        assert asking.several(np.array([16, 32, 16])) == [16, 32]
+
+    @pytest.mark.parametrize("content", ["5", '{"n_layer": "12"}', "[" * 100_000])
+    def test_a_config_that_states_no_shape_is_refused(self, nowhere, content):
+        (nowhere / "odd").mkdir()
+        (nowhere / "odd" / "config.json").write_text(content)
+        with pytest.raises(bu.BenchError, match="'.*odd': config.json does not state a transformer's shape"):
+            bu.measure("odd", **OPTIONS)
 
     def test_a_folder_without_safetensors_is_refused(self, checkpoint, nowhere):
         (nowhere / "half").mkdir()

@@ -10,8 +10,8 @@ from tests.conftest import MINI_PLAN, REPOSITORY, make_project
 
 
 def read(tmp_path, text):
-    (tmp_path / "p.toml").write_text(text)
-    return plans.read(tmp_path / "p.toml")
+    (tmp_path / "mini.toml").write_text(text)
+    return plans.read(tmp_path / "mini.toml")
 
 
 def test_the_reports_of_this_repository_are_valid():
@@ -44,7 +44,7 @@ def test_a_bad_plan_is_refused_in_one_sentence(tmp_path, old, new, said):
     if said is None:  # the same name twice in one list is one cell
         assert len(read(tmp_path, text).presets["smoke"].measured) == 6
         return
-    with pytest.raises(BenchError, match=f"(?s)plan p.toml.*{said}"):
+    with pytest.raises(BenchError, match=f"(?s)plan mini.toml.*{said}"):
         read(tmp_path, text)
 
 
@@ -59,6 +59,31 @@ def test_unknown_preset_and_report_name_the_nearest(tmp_path):
         read(tmp_path, MINI_PLAN).preset("smok")
     with pytest.raises(BenchError, match="unknown report 'TR12'; did you mean TR126"):
         find_plan(REPOSITORY, "TR12")
+
+
+def test_a_copied_plan_needs_a_name_of_its_own(tmp_path):
+    (tmp_path / "other.toml").write_text(MINI_PLAN)
+    with pytest.raises(BenchError, match="report 'mini' is another than the file's: name it 'other'"):
+        plans.read(tmp_path / "other.toml")
+    (tmp_path / "mini_of_a_kind.toml").write_text(MINI_PLAN)
+    assert plans.read(tmp_path / "mini_of_a_kind.toml").report == "mini"
+
+
+def test_a_report_that_is_no_folder_and_a_file_that_is_no_text_are_refused(tmp_path):
+    with pytest.raises(BenchError, match="the report '../mini' becomes a folder"):
+        read(tmp_path, MINI_PLAN.replace('report = "mini"', 'report = "../mini"'))
+    (tmp_path / "mini.toml").write_bytes(b'title = "\xff"')
+    with pytest.raises(BenchError, match="plan mini.toml is not TOML"):
+        plans.read(tmp_path / "mini.toml")
+
+
+def test_a_short_name_that_two_plans_have_is_refused_and_a_whole_one_found(tmp_path):
+    root = make_project(tmp_path, {"mini_a.toml": "", "mini_b.toml": ""})
+    with pytest.raises(BenchError, match="report 'mini' is mini_a and mini_b; name one in full"):
+        find_plan(root, "mini")
+    assert find_plan(root, "mini_b").name == "mini_b.toml"
+    make_project(root, {"mini.toml": ""})
+    assert find_plan(root, "mini").name == "mini.toml"
 
 
 def test_the_digest_follows_what_is_measured_and_not_how_it_is_told(tmp_path):

@@ -122,12 +122,15 @@ class TestTexts:
     def test_lines_of_json_are_documents(self, tmp_path):
         (tmp_path / "a.jsonl").write_text('{"text": "one"}\n\n{"text": "two\\n\\nthree"}\n')
         assert [d.text for d in read_text(tmp_path / "a.jsonl")] == ["one", "two\n\nthree"]
+        (tmp_path / "b.jsonl").write_text('{"text": "a line\u2028of two"}\n', encoding="utf-8")
+        assert [d.text for d in read_text(tmp_path / "b.jsonl")] == ["a line\u2028of two"]
 
     @pytest.mark.parametrize(("name", "content", "said"), [
         ("a.txt", b"", "is empty"),
         ("a.txt", b" \n\n \n", "is empty"),
         ("a.txt", b"\xff\xfe\x00", "not UTF-8"),
-        ("a.jsonl", b'{"words": 1}', "field 'text'"),
+        ("a.jsonl", b'{"words": 1}', "whose 'text' is a text"),
+        ("a.jsonl", b'{"text": null}', "whose 'text' is a text"),
     ])  # fmt: skip
     def test_a_file_without_text_is_refused(self, tmp_path, name, content, said):
         (tmp_path / name).write_bytes(content)

@@ -63,6 +63,12 @@ def test_a_half_written_last_line_is_kept_counted_and_left_out(run):
     assert '"ce\n' in (run / records.SAMPLES).read_text()
 
 
+def test_a_reason_with_any_line_break_is_one_row(run):
+    odd = cell(status="harness_bug").model_copy(update={"reason": "bad\u2028thing\u0085and\x0cmore"})
+    write(run, process(), odd, end())
+    assert list(records.read_processes(run)) == [process(), odd, end()]
+
+
 def test_only_the_last_complete_attempt_counts_and_the_earlier_stay_on_disk(run):
     write(run, process(), sample(latency=1.0), cell(), end())
     write(run, process(2), sample(attempt=2, latency=2.0), cell(2), end(2))

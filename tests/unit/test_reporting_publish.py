@@ -15,6 +15,7 @@ import pytest
 from nbformat.v4 import new_output
 from test_reporting_sample import cell, executed_sample, notebook, run_notebook, sample_notebook, text
 
+from bench_utils.errors import BenchError
 from bench_utils.reporting import files
 from bench_utils.reporting.errors import ReportingError
 from bench_utils.reporting.publish import Published, publish
@@ -154,7 +155,7 @@ def test_two_figures_of_one_name_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["../up", "a/b", "..", ".", ".hidden", "a..b", "end.", "", "a b", "x" * 200, "a\n"])
 def test_report_and_device_are_plain_names(name: str, tmp_path: Path) -> None:
     for names in ({"report": name, "device": "d"}, {"report": "r", "device": name}):
-        with pytest.raises(ReportingError, match="becomes a folder"):
+        with pytest.raises(BenchError, match="becomes a folder"):
             publish(executed_sample()[1], root=tmp_path, facts=FACTS, **names)
     assert everything(tmp_path) == {}
 

@@ -165,7 +165,7 @@ def test_the_selftest_does_every_device_and_ends_with_the_first_failure(
 
 def test_the_index_shows_verdicts_stack_changes_comparison_and_downloads(published: Path) -> None:
     index = (published / "reports" / "index.html").read_text()
-    assert index.count("1 inconclusive") == 4  # two devices, in the table and in the list
+    assert index.count("1 inconclusive") == 2  # one a device
     assert "A processor, python 3.11.7, torch 2.13.0" in index and "2026-01-01" in index
     assert index.count("Since the last run on this device") == 1
     assert "20260101-010000-smoke-aaaa" in index  # the run before is named
@@ -212,14 +212,27 @@ def test_the_site_holds_what_is_linked_and_nothing_else(published: Path, tmp_pat
 
 def test_a_site_is_replaced_as_a_whole_and_nothing_else_ever(published: Path, tmp_path: Path) -> None:
     bundle.bundle(published, tmp_path / "public")
-    (tmp_path / "public" / "old.html").write_text("of an earlier site")
+    (tmp_path / "public" / "reports" / "old.html").write_text("of an earlier site")
     bundle.bundle(published, tmp_path / "public")
-    assert not (tmp_path / "public" / "old.html").exists()
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.txt").write_text("all of it")
-    with pytest.raises(ReportingError, match="holds something that is no site"):
-        bundle.bundle(published, tmp_path / "mine")
-    assert (tmp_path / "mine" / "thesis.txt").exists()
+    assert not (tmp_path / "public" / "reports" / "old.html").exists()
+    for folder, kept in (("mine", "thesis.txt"), ("public", ".git"), ("public", "CNAME")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / kept).write_text("all of it")
+        with pytest.raises(ReportingError, match=f"the folder '{folder}' holds '{kept}', which no site has"):
+            bundle.bundle(published, tmp_path / folder)
+        (tmp_path / folder / kept).unlink()
+
+
+def test_a_figure_that_names_a_file_elsewhere_is_not_copied(published: Path, tmp_path: Path) -> None:
+    root = tmp_path / "project"
+    shutil.copytree(published, root)
+    (root / "secret.txt").write_text("mine")
+    record = page_data(root)
+    record["figures"][0]["files"] = ["../../../secret.txt"]
+    (root / "reports" / DEVICE / "mini.json").write_text(json.dumps(record))
+    with pytest.raises(ReportingError, match="leads out of its folder"):
+        bundle.bundle(root, tmp_path / "public")
+    assert not (tmp_path / "public").exists()
 
 
 @pytest.mark.parametrize("gone", ["run.json", "samples.jsonl"])
@@ -235,7 +248,7 @@ def test_a_private_fact_in_a_record_stops_the_site(published: Path, tmp_path: Pa
     root = tmp_path / "project"
     shutil.copytree(published, root)
     with (root / "results" / "nvidia-h200" / "mini" / "20260101-000000-smoke-aaaa" / PROCESSES).open("a") as journal:
-        journal.write('{"note": "/home/grace/secret"}\n')
+        journal.write('{"note": "a\\n/home/grace/secret"}\n')
     with pytest.raises(PrivacyError, match=r"processes\.jsonl would publish home path"):
         bundle.bundle(root, tmp_path / "public")
     assert not (tmp_path / "public").exists()
