@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
 from . import frames, scaling
-from .contrasts import contrast
+from .contrasts import attempts, bad_rounds, contrast
 from .gates import DISTURBED, roofline, stopping
 from .plan import ClaimPlan
+from .records import UNFINISHED
 
 SUPPORTED, REFUTED, INCONCLUSIVE, NOT_TESTABLE = "supported", "refuted", "inconclusive", "not testable here"
-ON_SPEED = ("outcome", "ratio", "time_per_token", "bandwidth_share", "crossover", "model_ratio")
+ON_SPEED = ("outcome", "ratio", "latency", "time_per_token", "bandwidth_share", "crossover", "model_ratio")
+SIZES = ["prompt_tokens", "new_tokens", "batch_size"]
 LEAST_ROUNDS = 6  # fewer pairs cannot reach p < 0.05 in a sign test (2 / 2**6 = 0.031)
 
 
@@ -54,8 +57,17 @@ def judge(
         elif stopped and claim.metric in ON_SPEED:
             found.append(_verdict(claim, INCONCLUSIVE, f"a gate failed: {'; '.join(stopped)}"))
         else:
-            found.append(_judge(claim, rows, effects, receipts))
+            found.append(_of_all_models(claim, rows, _judge(claim, rows, effects, receipts)))
     return found
+
+
+def _of_all_models(claim: ClaimPlan, rows: pd.DataFrame, found: Verdict) -> Verdict:
+    """One model may refute a claim; to support it takes every model that it names."""
+    missing = [model for model in claim.models if model not in set(_of(claim, rows)["model"])]
+    if found.verdict != SUPPORTED or not missing:
+        return found
+    reason = f"{', '.join(missing)} was not measured in this run; the others: {found.reason}"
+    return replace(found, verdict=NOT_TESTABLE, reason=reason)
 
 
 def _judge(claim: ClaimPlan, rows: pd.DataFrame, effects: pd.DataFrame, receipts: pd.DataFrame | None) -> Verdict:
@@ -83,6 +95,19 @@ def _of(claim: ClaimPlan, frame: pd.DataFrame) -> pd.DataFrame:
     return frame[mine & (frame["model"].isin(claim.models) if claim.models else True)]
 
 
+def _counting(claim: ClaimPlan, rows: pd.DataFrame) -> pd.DataFrame | Verdict:
+    """Rows of the claim's cells that a latency can be read from, exhibits apart; a verdict where they decide none."""
+    mine = _of(claim, rows)
+    mine = mine[~mine["exhibit"].astype(bool) & (mine["round"] > 0)]
+    if mine.empty:
+        return _verdict(claim, NOT_TESTABLE, f"{claim.variant} was not measured in this run")
+    tried = attempts(mine)
+    if (tried["status"] == "unavailable").all():
+        return _verdict(claim, NOT_TESTABLE, tried["reason"].iloc[0])
+    bad = bad_rounds(tried)
+    return _verdict(claim, INCONCLUSIVE, bad) if bad else mine
+
+
 def _verdict(claim: ClaimPlan, verdict: str, reason: str, **facts) -> Verdict:
     return Verdict(claim.id, claim.text, verdict, reason, source=claim.source, **facts)
 
@@ -91,8 +116,9 @@ def _by_outcome(claim: ClaimPlan, effects: pd.DataFrame) -> Verdict:
     """Every model must show the expected outcome; one that decidedly shows another refutes."""
     if effects.empty:
         return _verdict(claim, NOT_TESTABLE, f"{claim.variant} was not measured in this run")
-    if effects["rounds"].max() < LEAST_ROUNDS:
-        return _verdict(claim, INCONCLUSIVE, f"{effects['rounds'].max()} rounds: no verdict below {LEAST_ROUNDS}")
+    valid = effects[effects["outcome"] != "invalid"]
+    if len(valid) and valid["rounds"].max() < LEAST_ROUNDS:
+        return _verdict(claim, INCONCLUSIVE, f"{valid['rounds'].max()} rounds: no verdict below {LEAST_ROUNDS}")
     against = effects[~effects["outcome"].isin([claim.expect, "ambiguous", "invalid"])]
     undecided = effects[effects["outcome"].isin(["ambiguous", "invalid"])]
     said = "; ".join(f"{e.model}: {e.outcome}{f' ({e.reason})' if e.reason else ''}" for e in effects.itertuples())
@@ -102,18 +128,26 @@ def _by_outcome(claim: ClaimPlan, effects: pd.DataFrame) -> Verdict:
 
 
 def _by_ratio(claim: ClaimPlan, effects: pd.DataFrame) -> Verdict:
-    """Every contrast must count; the interval that encloses theirs decides."""
+    """Every contrast must count; the interval that encloses theirs decides, wider by what identical code differs."""
     if effects.empty:
         return _verdict(claim, NOT_TESTABLE, f"{claim.variant} was not measured in this run")
-    facts, low, high = _evidence(effects), effects["low"].min(), effects["high"].max()
-    if (effects["outcome"] == "invalid").any():
-        return _verdict(claim, INCONCLUSIVE, "rows that do not count", **facts)
-    return _bounded(claim, (low, high), f"interval {low:.3g} to {high:.3g}", facts)
+    facts, floor = _evidence(effects), effects["floor"].max()
+    if (invalid := effects[effects["outcome"] == "invalid"]).size:
+        said = "; ".join(f"{e.model}: {e.reason}" for e in invalid.itertuples())
+        return _verdict(claim, INCONCLUSIVE, f"rows that do not count: {said}", **facts)
+    if math.isnan(floor):
+        return _verdict(claim, INCONCLUSIVE, "no A/A control says how far identical code differs", **facts)
+    low, high = effects["low"].min() * math.exp(-floor), effects["high"].max() * math.exp(floor)
+    reason = f"{low:.3g} to {high:.3g} with the {math.expm1(floor):.1%} by which identical code differs"
+    return _bounded(claim, (low, high), reason, facts)
 
 
 def _evidence(effects: pd.DataFrame) -> dict:
-    """Of several contrasts, the one nearest to no effect: the weakest that still decided."""
-    nearest = effects.loc[(effects["ratio"] - 1).abs().idxmin()]
+    """Of several contrasts, the one nearest to no effect: the weakest that still decided; nothing without a number."""
+    known = effects[effects["ratio"].notna()]
+    if known.empty:
+        return {"n": int(effects["rounds"].max())}
+    nearest = known.loc[(known["ratio"] - 1).abs().idxmin()]
     return {
         "value": float(nearest["ratio"]),
         "interval": (float(nearest["low"]), float(nearest["high"])),
@@ -124,47 +158,72 @@ def _evidence(effects: pd.DataFrame) -> dict:
 
 def _by_share(claim: ClaimPlan, rows: pd.DataFrame) -> Verdict:
     """Compiled calls per expected call, counted over every timed sample: a count, so without an interval."""
-    samples = rows[(rows["role"] == "sample") & rows["expected_calls"].notna()]
+    rows = rows[(rows["round"] > 0) | rows["exhibit"].astype(bool)]
+    samples = rows[(rows["role"] == "sample") & (rows["expected_calls"] > 0) & rows["compiled_calls"].notna()]
     if samples.empty:
         return _verdict(claim, NOT_TESTABLE, f"{claim.variant} was not measured in this run")
     shares = samples["compiled_calls"] / samples["expected_calls"]
     worst = samples.loc[shares.idxmin()]
-    holds = shares.min() >= claim.above if claim.above is not None else shares.max() < claim.below
+    above, below = _bounds(claim)
+    holds = shares.min() >= above and shares.max() < below
     ran = f"{worst['compiled_calls']:.0f} of {worst['expected_calls']:.0f}"
     reason = f"at worst {ran} calls of a timed sample ran compiled code"
     facts = {"value": float(shares.min()), "n": len(samples), "unit": "compiled calls per expected call"}
+    failed = rows[rows["status"].isin(UNFINISHED)].drop_duplicates(["process", "model", *SIZES])
+    if holds and len(failed):
+        said = f"{len(failed)} cells gave no count: {', '.join(sorted(set(failed['status'])))}"
+        return _verdict(claim, INCONCLUSIVE, f"{said}; of the others {reason}", **facts)
     return _verdict(claim, SUPPORTED if holds else REFUTED, reason, **facts)
 
 
 def _by_latency(claim: ClaimPlan, rows: pd.DataFrame) -> Verdict:
-    """The median over the rounds, of a call or of each of its tokens."""
-    cells = frames.medians(rows) if len(rows) else rows
-    if cells.empty:
-        return _verdict(claim, NOT_TESTABLE, f"{claim.variant} was not measured in this run")
+    """The median over the rounds, of a call or of each of its tokens; of several cells the one that decides."""
+    if isinstance(rows := _counting(claim, rows), Verdict):
+        return rows
+    cells = frames.medians(rows)
     per = cells["new_tokens"] if claim.metric == "time_per_token" else 1
-    ci = frames.over_rounds(cells.assign(latency_ms=cells["latency_ms"] / per))
     unit = "ms a token" if claim.metric == "time_per_token" else "ms"
-    facts = {"value": ci.median, "interval": (ci.low, ci.high), "n": len(cells), "unit": unit}
-    return _bounded(claim, (ci.low, ci.high), f"{_claimed(claim)} {unit} was claimed", facts)
+    cells = cells.assign(latency_ms=cells["latency_ms"] / per)
+    return _deciding(
+        _by_median(claim, cell, frames.over_rounds(cell), unit, f"{_claimed(claim)} {unit} was claimed")
+        for _, cell in cells.groupby(frames.KEY, sort=False)
+    )
+
+
+def _by_median(claim: ClaimPlan, cell: pd.DataFrame, ci, unit: str, reason: str) -> Verdict:
+    facts = {"value": ci.median, "interval": (ci.low, ci.high), "n": cell["round"].nunique(), "unit": unit}
+    return _bounded(claim, (ci.low, ci.high), reason, facts)
+
+
+def _deciding(verdicts: Iterable[Verdict]) -> Verdict:
+    """Of the verdicts on several cells the first that refutes, else one that leaves it open, else the first."""
+    return min(verdicts, key=lambda found: (REFUTED, INCONCLUSIVE, SUPPORTED).index(found.verdict))
 
 
 def _by_bandwidth(claim: ClaimPlan, rows: pd.DataFrame, receipts: pd.DataFrame | None) -> Verdict:
     """The share that a call reaches of the bandwidth measured in this run, were only its weights and cache read."""
-    bounds = pd.DataFrame() if receipts is None or rows.empty else roofline(rows, receipts)
+    if isinstance(rows := _counting(claim, rows), Verdict):
+        return rows
+    bounds = pd.DataFrame() if receipts is None else roofline(rows, receipts)
     if bounds.empty:
-        return _verdict(claim, NOT_TESTABLE, f"{claim.variant} was not measured in this run, or no bandwidth was")
+        return _verdict(claim, NOT_TESTABLE, "no bandwidth was measured in this run")
     if bounds["resident"].any():
         return _verdict(claim, NOT_TESTABLE, f"the last cache may hold the weights of {bounds['model'].iloc[0]}")
-    cells, floor = frames.medians(rows), bounds["floor_ms"].iloc[0]
-    ci = frames.over_rounds(cells)
-    facts = {"value": floor / ci.median, "interval": (floor / ci.high, floor / ci.low), "n": len(cells)}
-    facts["unit"] = f"of {bounds['bandwidth_gbs'].iloc[0]:.0f} GB/s"
-    return _bounded(claim, facts["interval"], f"reading takes at least {floor:.3g} ms of {ci.median:.3g} ms", facts)
+    rounds = frames.medians(rows)["round"].nunique()
+    return _deciding(_by_floor(claim, bound, rounds) for bound in bounds.itertuples())
+
+
+def _by_floor(claim: ClaimPlan, bound, rounds: int) -> Verdict:
+    floor = bound.floor_ms
+    facts = {"value": floor / bound.median_ms, "interval": (floor / bound.high_ms, floor / bound.low_ms), "n": rounds}
+    facts["unit"] = f"of {bound.bandwidth_gbs:.0f} GB/s"
+    reason = f"reading takes at least {floor:.3g} ms of {bound.median_ms:.3g} ms"
+    return _bounded(claim, facts["interval"], reason, facts)
 
 
 def _by_status(claim: ClaimPlan, rows: pd.DataFrame) -> Verdict:
     """Every cell must have ended with that status."""
-    cells = rows.drop_duplicates(["process", "phase"])
+    cells = rows.drop_duplicates(["process", "phase", *SIZES])
     if cells.empty:
         return _verdict(claim, NOT_TESTABLE, f"{claim.variant} was not measured in this run")
     if claim.expect_status != "unavailable" and (cells["status"] == "unavailable").all():
@@ -178,11 +237,13 @@ def _by_status(claim: ClaimPlan, rows: pd.DataFrame) -> Verdict:
 
 def _by_crossover(claim: ClaimPlan, rows: pd.DataFrame) -> Verdict:
     """The width at which a layer's weights cost as much as the layer, fitted over every model of the run."""
-    mine = scaling.grid(rows).query("variant == @claim.variant and phase == @claim.phase")
+    if isinstance(rows := _counting(claim, rows), Verdict):
+        return rows
+    mine = scaling.grid(rows)
     if mine["model"].nunique() < scaling.LEAST_MODELS:
         return _verdict(claim, NOT_TESTABLE, f"{mine['model'].nunique()} models were measured with {claim.variant}")
     found = scaling.costs(mine).iloc[0]
-    facts = {"value": found["crossover"], "n": int(mine["round"].nunique()), "unit": "crossover width"}
+    facts = {"value": found["crossover"], "n": int(found["rounds"]), "unit": "crossover width"}
     if found["crossover"] != found["crossover"]:
         return _verdict(claim, INCONCLUSIVE, "a fitted cost is not above zero in some round: there is no crossover")
     reason = f"a layer costs {found['layer_us']:.3g} us, a megabyte of weights {found['mb_us']:.3g} us a step"
@@ -191,6 +252,8 @@ def _by_crossover(claim: ClaimPlan, rows: pd.DataFrame) -> Verdict:
 
 def _by_model_ratio(claim: ClaimPlan, rows: pd.DataFrame) -> Verdict:
     """The latency of one model over another's, paired by round."""
+    if isinstance(rows := _counting(claim, rows), Verdict):
+        return rows
     first, second = claim.models
     found = scaling.model_ratio(rows, first, second, claim.variant, claim.phase)
     if found is None:

@@ -9,13 +9,8 @@ import pandas as pd
 
 from . import frames, statistics
 from .errors import BenchError
-from .records import TIMED
+from .records import DISQUALIFIED, TIMED, UNFINISHED
 
-# Statuses under which a latency exists but does not measure what its label says.
-DISQUALIFIED = {
-    "not_compiled", "recompile_storm", "graph_skip", "silent_fallback", "output_mismatch", "token_mismatch",
-    "contaminated", "throttled",
-}  # fmt: skip
 CELL = [k for k in frames.KEY if k != "variant"]
 EFFECT = [
     *CELL, "variant", "baseline", "rounds", "floor", "baseline_ms", "variant_ms", "ratio", "low", "high", "p", "mde",
@@ -51,8 +46,8 @@ def contrast(
         )
     floor, arms = _floor(cells, baseline, control), [*CELL, "variant"]
     paired = dict(list(_pairs(cells, baseline).groupby(arms, sort=False)))
-    attempts = _attempts(rows)
-    tried = dict(list(attempts[attempts["variant"] != baseline].groupby(arms, sort=False)["status"]))
+    others = attempts(rows[rows["variant"] != baseline])
+    tried = dict(list(others.groupby(arms, sort=False)["status"]))
     found = [_effect(key, paired.get(key), statuses, baseline, floor) for key, statuses in tried.items()]
     if not found:  # nothing but the baseline was measured
         return pd.DataFrame(columns=EFFECT)
@@ -94,9 +89,17 @@ def _floor(cells: pd.DataFrame, baseline: str, control: str | None) -> float | N
     return statistics.aa_floor(ratios).value if ratios else None
 
 
-def _attempts(rows: pd.DataFrame) -> pd.DataFrame:
-    """A row a round, variant and cell that was tried, whether or not it gave a number."""
-    return rows.drop_duplicates(["run", "round", "variant", *CELL])[["run", "round", "variant", "status", *CELL]]
+def attempts(rows: pd.DataFrame) -> pd.DataFrame:
+    """A row a round, variant and cell that was tried, whether or not it gave a number; what only compiles, before the
+    first round, is no attempt."""
+    tried = rows[rows["round"] > 0].drop_duplicates(["run", "round", "variant", *CELL])
+    return tried[["run", "round", "variant", "status", "reason", *CELL]]
+
+
+def bad_rounds(tried: pd.DataFrame) -> str:
+    """Statuses of attempts that gave no number, or not that of their label; empty without any."""
+    bad = tried[tried["status"].isin(DISQUALIFIED | UNFINISHED)]
+    return f"{', '.join(sorted(set(bad['status'])))} in {len(bad)} of {len(tried)} rounds" if len(bad) else ""
 
 
 def _pairs(cells: pd.DataFrame, baseline: str) -> pd.DataFrame:

@@ -8,10 +8,9 @@ import numpy as np
 import pandas as pd
 
 from . import frames, statistics
-from .contrasts import DISQUALIFIED, refuse_mixture
+from .contrasts import bad_rounds, refuse_mixture
 from .errors import BenchError
 from .prices import NO_PRICE, Price, assumptions, price_of
-from .records import UNFINISHED
 
 __all__ = ["Price", "assumptions", "cost_table", "energy_table", "price_of"]
 
@@ -58,13 +57,7 @@ def _cost(rows: pd.DataFrame, price: Price | None) -> dict:
 
 def _no_speed(attempts: pd.DataFrame) -> str:
     """Why a cell has no speed; empty when it has one."""
-    return _bad_rounds(attempts) or ("" if (attempts["tokens_out"] > 0).all() else "the tokens were not counted")
-
-
-def _bad_rounds(attempts: pd.DataFrame) -> str:
-    """Statuses under which a cell did not do what its label says, or gave nothing; empty without any."""
-    bad = attempts[attempts["status"].isin(DISQUALIFIED | UNFINISHED)]
-    return f"{', '.join(sorted(set(bad['status'])))} in {len(bad)} of {len(attempts)} rounds" if len(bad) else ""
+    return bad_rounds(attempts) or ("" if (attempts["tokens_out"] > 0).all() else "the tokens were not counted")
 
 
 def energy_table(receipts: pd.DataFrame) -> pd.DataFrame:
@@ -91,7 +84,7 @@ def _energy(cells: pd.DataFrame) -> dict:
     """Energy of one cell over its rounds."""
     meter = next((one["meter"] for one in cells["energy"] if one.get("meter")), None)
     found = {"meter": meter, "rounds": 0} | dict.fromkeys(JOULES, NAN)
-    if reason := _bad_rounds(cells):
+    if reason := bad_rounds(cells):
         return found | {"reason": reason}
     known = cells[[not one.get("reason") for one in cells["energy"]]]
     reasons = sorted({one["reason"] for one in cells["energy"] if one.get("reason")})

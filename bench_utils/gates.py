@@ -91,7 +91,8 @@ def _complete(cells: pd.DataFrame, preset: Preset) -> tuple[str, str, str]:
 
 
 def _engaged(cells: pd.DataFrame) -> tuple[str, str, str]:
-    compiled = cells[[VARIANTS[v].compiled for v in cells["variant"]]]
+    expected = [r.get("expected_calls", 0) > 0 for r in cells["receipt"]]
+    compiled = cells[[asked or VARIANTS[v].compiled for asked, v in zip(expected, cells["variant"], strict=True)]]
     calls = [(r.get("compiled_calls", 0), r.get("expected_calls", 0)) for r in compiled["receipt"]]
     made, expected = sum(c for c, _ in calls), sum(e for _, e in calls)
     bad = int((compiled["status"].isin(["not_compiled", "recompile_storm", "graph_skip"])).sum())
@@ -154,11 +155,17 @@ def _same_logits(cells: pd.DataFrame) -> tuple[str, str, str]:
     finished = cells[~cells["status"].isin(UNFINISHED) & (cells["count"] > 0)]
     found = [r.get("equivalence", {}) for r in finished["receipt"]]
     shown = [e for e in found if e.get("compared") != "tokens"]  # a server shows no logits: its tokens are compared
-    bad = len(shown) - sum(e["difference"] <= e["tolerance"] for e in shown if e)
+    differences = [_difference(e) for e in shown if e]
+    bad = len(shown) - sum(d <= e["tolerance"] for d, e in zip(differences, filter(None, shown), strict=True))
     gate, result, evidence = _row("logits equal plain PyTorch's along the same tokens", bad, len(shown), "cells")
-    worst = max((e["difference"] for e in shown if e), default=float("nan"))
+    worst = max(differences, default=float("nan"))
     unseen = f"; {len(found) - len(shown)} others show none" if len(shown) < len(found) else ""
     return gate, result, f"{evidence}; largest difference {significant(worst, 2)} standard deviations{unseen}"
+
+
+def _difference(found: dict) -> float:
+    """How far logits were apart; endlessly where one of them was no number, for which JSON has no word."""
+    return float("inf") if found["difference"] is None else found["difference"]
 
 
 def _possible(rows: pd.DataFrame, receipts: pd.DataFrame) -> tuple[str, str, str]:
@@ -194,7 +201,8 @@ def roofline(rows: pd.DataFrame, receipts: pd.DataFrame) -> pd.DataFrame:
         floor = physics.floor_ms(physics.bytes_read(model, cell.dtype, cell.phase, *sizes), bandwidth)
         found.append(
             {"model": cell.model, "variant": cell.variant, "dtype": cell.dtype, "phase": cell.phase}
-            | {"median_ms": cell.median_ms, "floor_ms": floor, "fraction": floor / cell.median_ms}
+            | {"median_ms": cell.median_ms, "low_ms": cell.low_ms, "high_ms": cell.high_ms}
+            | {"floor_ms": floor, "fraction": floor / cell.median_ms}
             | {"resident": physics.resident(model, cell.dtype, cache), "bandwidth_gbs": bandwidth}
         )
     return pd.DataFrame(found)

@@ -27,13 +27,20 @@ def compare_outputs(receipts: pd.DataFrame, baseline: str = "eager") -> pd.DataF
         | {"tokens": len(row.receipt["tokens"][0])}
         | {"same": _same(row.receipt["tokens"], expected.get(tuple(getattr(row, k) for k in (*CELL, "round"))))}
         | {"arithmetic": row.receipt.get("arithmetic", row.dtype)}
-        | {k: row.receipt.get("equivalence", {}).get(k, float("nan")) for k in ("difference", "tolerance")}
+        | _equivalence(row.receipt)
         for row in cells[cells["variant"] != baseline].itertuples()
     ]
     columns = [*CELL, *ARM, "tokens", "same", "arithmetic", "difference", "tolerance"]
     table = pd.DataFrame(found, columns=columns)
     worst = {"tokens": "min", "same": "min", "arithmetic": "first", "difference": "max", "tolerance": "first"}
     return table.groupby([*CELL, *ARM], sort=False).agg(worst).reset_index()[columns]
+
+
+def _equivalence(receipt: dict) -> dict[str, float]:
+    """Difference and tolerance as recorded: NaN where no logits were shown, endless where one was no number."""
+    found = receipt.get("equivalence", {})
+    difference, tolerance = (found.get(key, float("nan")) for key in ("difference", "tolerance"))
+    return {"difference": float("inf") if difference is None else difference, "tolerance": tolerance}
 
 
 def _same(own: list[list[int]], expected: list[list[int]] | None) -> float:

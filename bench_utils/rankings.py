@@ -6,23 +6,27 @@ import numpy as np
 import pandas as pd
 
 from . import frames, statistics
-from .contrasts import DISQUALIFIED, refuse_mixture
+from .contrasts import attempts, refuse_mixture
 from .errors import BenchError
-from .records import TIMED, UNFINISHED
+from .records import DISQUALIFIED, TIMED, UNFINISHED
 
 
 def rank(rows: pd.DataFrame, phase: str) -> pd.DataFrame:
     """Variants by geometric mean latency of a phase, over the models that all of them measured.
 
     ``latency_ms`` is the geometric mean over ``models`` of the rounds' medians; ``left_out`` names models that some
-    variant lacks: a mean over different models would rank the models. Raises BenchError when nothing is common, and
-    for rows of several timers.
+    variant lacks: a mean over different models would rank the models. A cell with a failed round, or one that does not
+    count, is no cell: survivors are not ranked, and a variant without any is left out. Raises BenchError when nothing
+    is common, and for rows of several timers.
     """
     refuse_mixture(rows)
-    cells = frames.medians(rows[rows["phase"] == phase])
-    cells = cells[~cells["exhibit"].astype(bool) & ~cells["status"].isin(DISQUALIFIED)]
+    rows = rows[(rows["phase"] == phase) & ~rows["exhibit"].astype(bool)]
+    tried = attempts(rows)
+    bad = tried["status"].isin(DISQUALIFIED | UNFINISHED).groupby([tried[key] for key in frames.KEY]).any()
+    cells = frames.medians(rows).set_index(frames.KEY)
+    cells = cells[~bad.reindex(cells.index).to_numpy(dtype=bool)].reset_index()
     if cells.empty:
-        raise BenchError(f"no {phase} was measured in these rows")
+        raise BenchError(f"no {phase} that counts in every round was measured in these rows")
     if cells["timer"].nunique() > 1:
         raise BenchError(f"{phase} was timed by {cells['timer'].nunique()} timers; rank the rows of one (by_clock)")
     wide = cells.pivot_table(
@@ -34,7 +38,8 @@ def rank(rows: pd.DataFrame, phase: str) -> pd.DataFrame:
     common = wide.dropna()
     if common.empty:
         raise BenchError(f"the variants share no model in {phase}; measure them on the same models")
-    left_out = ", ".join(sorted({index[0] for index in wide.index.difference(common.index)}))
+    models = {index[0] for index in wide.index.difference(common.index)}
+    left_out = ", ".join(sorted(models | set(tried["variant"]) - set(wide.columns)))
     means = np.exp(np.log(common).mean()).sort_values()
     table = means.rename("latency_ms").rename_axis("variant").reset_index()
     return table.assign(models=common.index.get_level_values("model").nunique(), n=len(common), left_out=left_out)
@@ -63,21 +68,19 @@ def pool(rows: pd.DataFrame, over: str) -> pd.DataFrame:
 
 
 def failure_rates(receipts: pd.DataFrame) -> pd.DataFrame:
-    """Attempts that gave no number, per variant and phase: ``failed`` of ``attempts`` with a Wilson interval."""
+    """Attempts that gave no number, per variant and phase: ``failed`` of ``attempts`` with a Wilson interval.
+
+    A variant that this machine cannot run at all was not attempted, and has no row.
+    """
     timed = receipts[receipts["phase"].isin(TIMED)]
+    absent = (timed["status"] == "unavailable").groupby([timed["variant"], timed["phase"]]).transform("all")
+    timed = timed[~absent]
     found = []
     for (variant, phase), group in timed.groupby(["variant", "phase"], sort=False):
-        failed = int(group["status"].isin(UNFINISHED - {"unavailable"}).sum())
-        low, high = statistics.wilson(failed, len(group))
+        failed, asked = int(group["status"].isin(UNFINISHED).sum()), len(group)
+        low, high = statistics.wilson(failed, asked)
         found.append(
-            {
-                "variant": variant,
-                "phase": phase,
-                "failed": failed,
-                "attempts": len(group),
-                "rate": failed / len(group),
-                "low": low,
-                "high": high,
-            }
+            {"variant": variant, "phase": phase, "failed": failed, "attempts": asked}
+            | {"rate": failed / asked, "low": low, "high": high}
         )
     return pd.DataFrame(found)

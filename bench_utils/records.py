@@ -30,23 +30,15 @@ Status = Literal[
     "harness_bug",
 ]  # fmt: skip
 # A cell with one of these did not come to its end: samples it left on disk measure nothing.
-UNFINISHED = frozenset(
-    (
-        "unavailable",
-        "oom_gpu",
-        "oom_host",
-        "cuda_sticky",
-        "segfault",
-        "abort",
-        "timeout",
-        "device_lost",
-        "server_died",
-        "server_error",
-        "short_output",
-        "cached_answer",
-        "harness_bug",
-    )  # fmt: skip
-)
+UNFINISHED = frozenset({
+    "unavailable", "oom_gpu", "oom_host", "cuda_sticky", "segfault", "abort", "timeout", "device_lost", "server_died",
+    "server_error", "short_output", "cached_answer", "harness_bug",
+})  # fmt: skip
+# With one of these a latency exists, but does not measure what its label says.
+DISQUALIFIED = frozenset({
+    "not_compiled", "recompile_storm", "graph_skip", "silent_fallback", "output_mismatch", "token_mismatch",
+    "contaminated", "throttled",
+})  # fmt: skip
 Phase = Literal["prefill", "decode", "e2e", "load", "compile_cold", "compile_warm", "first_call"]
 # The phases of a request, in the order a process measures them: the first call is a whole request.
 TIMED = ("e2e", "prefill", "decode")

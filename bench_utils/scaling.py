@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from . import catalog, frames, statistics
-from .contrasts import DISQUALIFIED
 from .errors import BenchError
 from .physics import BYTES
+from .records import DISQUALIFIED
 
 LEAST_MODELS = 5  # three coefficients, and two residuals to judge them by
 SIZES = ("layers", "width", "block_mb", "head_mb", "parameters_m", "blocks_m")
@@ -34,13 +34,14 @@ def sizes(model: str, dtype: str) -> dict[str, float]:
 def grid(rows: pd.DataFrame) -> pd.DataFrame:
     """A row a model, variant, dtype, phase and round: its sizes and ``step_ms``, the latency of one step.
 
-    A step is one forward: the prefill, or a decoded token. Exhibits and rows that do not count are left out.
+    A step is one forward: the prefill, or a decoded token. Exhibits and rows that do not count are left out. The
+    ``machine`` is that of the round: models are compared within rounds of one machine.
     """
     cells = frames.medians(rows[rows["phase"].isin(["prefill", "decode"])])
     cells = cells[~cells["exhibit"].astype(bool) & ~cells["status"].isin(DISQUALIFIED)]
     known = pd.DataFrame([sizes(m, d) for m, d in zip(cells["model"], cells["dtype"], strict=True)], index=cells.index)
     steps = cells["new_tokens"].where(cells["phase"] == "decode", 1)
-    kept = cells[["model", "variant", "dtype", "phase", "prompt_tokens", "new_tokens", "batch_size", "round"]]
+    kept = cells[[*frames.KEY, "round", "machine"]]
     return pd.concat([kept, known, (cells["latency_ms"] / steps).rename("step_ms")], axis=1).reset_index(drop=True)
 
 
@@ -49,8 +50,9 @@ def costs(table: pd.DataFrame, embeddings: bool = True) -> pd.DataFrame:
 
     ``layer_us``, ``mb_us`` with ``_low`` and ``_high``, and ``start_us``; ``r2``, and that of layers, and of megabytes,
     alone; ``crossover``: the width at which a layer's weights cost as much as the layer itself, with its interval over
-    the rounds (NaN where a cost is not above zero). ``embeddings``: whether the head's bytes are counted. Variants of
-    fewer than LEAST_MODELS models, such as a control, are left out; BenchError where that leaves none.
+    the ``rounds`` that hold every model (NaN where a cost is not above zero in one). ``embeddings``: whether the head's
+    bytes are counted. Variants of fewer than LEAST_MODELS models, such as a control, are left out; BenchError where
+    that leaves none.
     """
     keys = ["variant", "dtype", "phase"]
     return pd.DataFrame(
@@ -72,9 +74,11 @@ def _cost(cells: pd.DataFrame, embeddings: bool) -> dict:
     medians = _medians(cells)
     fitted = _fit(medians, embeddings)
     layer, mb = fitted.coefficients["layers"], fitted.coefficients["mb"]
-    width, low, high = _crossover(cells, embeddings)
+    whole = _whole_rounds(cells)
+    width, low, high = _crossover(whole, embeddings)
     return {
         "models": len(medians),
+        "rounds": whole["round"].nunique(),
         "start_us": 1e3 * fitted.coefficients["intercept"].estimate,
         **{f"layer_us{end}": 1e3 * value for end, value in _bounds(layer)},
         **{f"mb_us{end}": 1e3 * value for end, value in _bounds(mb)},
@@ -109,6 +113,13 @@ def _r2(values: pd.Series, medians: pd.DataFrame) -> float:
     return float(np.corrcoef(np.log(values), np.log(medians["step_ms"]))[0, 1] ** 2)
 
 
+def _whole_rounds(cells: pd.DataFrame) -> pd.DataFrame:
+    """Rounds in which one machine measured every model: a fit over fewer would be of other models."""
+    rounds = cells.groupby("round")
+    every = rounds["model"].transform("nunique") == cells["model"].nunique()
+    return cells[every & (rounds["machine"].transform("nunique") <= 1)]
+
+
 def _crossover(cells: pd.DataFrame, embeddings: bool) -> tuple[float, float, float]:
     """Width at which 12 w² weights cost as much as their layer: from the rounds' own fits, with a t interval."""
     size = BYTES[cells["dtype"].iloc[0]]
@@ -137,26 +148,17 @@ def residuals(table: pd.DataFrame, embeddings: bool = True) -> pd.DataFrame:
         off = medians["step_ms"] / fitted - 1
         found.append(medians.assign(variant=variant, phase=phase, fitted_ms=fitted, off=off))
     columns = [
-        "variant",
-        "phase",
-        "model",
-        "layers",
-        "width",
-        "parameters_m",
-        "blocks_m",
-        "step_ms",
-        "fitted_ms",
-        "off",
-    ]
+        "variant", "phase", "model", "layers", "width", "parameters_m", "blocks_m", "step_ms", "fitted_ms", "off",
+    ]  # fmt: skip
     return pd.concat(found, ignore_index=True)[columns]
 
 
 def model_ratio(rows: pd.DataFrame, first: str, second: str, variant: str, phase: str):
-    """Latency of one model over that of another, paired by round (a ``PairedRatio``); None where one is missing."""
+    """Latency of one model over that of another, paired by round (a ``PairedRatio``) where one machine measured both;
+    None where fewer than two rounds hold them."""
     cells = grid(rows)
-    cells = cells[(cells["variant"] == variant) & (cells["phase"] == phase)]
-    wide = cells[cells["model"].isin([first, second])].pivot_table(index="round", columns="model", values="step_ms")
-    if not {first, second} <= set(wide.columns) or len(wide.dropna()) < 2:
+    mine = cells[(cells["variant"] == variant) & (cells["phase"] == phase) & cells["model"].isin([first, second])]
+    wide = _whole_rounds(mine).pivot_table(index="round", columns="model", values="step_ms")
+    if not {first, second} <= set(wide.columns) or len(wide) < 2:
         return None
-    wide = wide.dropna()
     return statistics.paired_ratio(np.log(wide[first] / wide[second]))

@@ -6,7 +6,9 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from . import frames
 from .formatting import count, duration, significant, with_interval
+from .records import DISQUALIFIED, UNFINISHED
 
 
 def in_words(effects: pd.DataFrame, model: str, variant: str, phase: str) -> str:
@@ -49,13 +51,33 @@ def shares_in_words(shares: pd.DataFrame) -> str:
 
 
 def fastest_in_words(cells: pd.DataFrame) -> str:
-    """The lowest median of each model and phase; exhibits, measured once, are in no ranking."""
-    cells = cells[~cells["exhibit"].astype(bool)]
-    best = cells.loc[cells.groupby(["model", "phase"], sort=False)["median_ms"].idxmin()]
+    """The lowest median of each model, phase, dtype and size: of cells that gave a number that counts in every round;
+    exhibits, measured once, are in no ranking."""
+    cells = cells[~cells["exhibit"].astype(bool) & ~cells["status"].map(_has_bad).astype(bool)]
+    request = [key for key in frames.KEY if key != "variant"]
+    groups = cells.groupby(request, sort=False)
+    whole = cells[cells["rounds"] == groups["rounds"].transform("max")]
+    if whole.empty:
+        return "No cell counts in every round, so none is the lowest."
+    best = whole.loc[whole.groupby(request, sort=False)["median_ms"].idxmin()]
+    told = [key for key in ("dtype", "prompt_tokens", "batch_size") if best[key].nunique() > 1]
     text = _sentence(
-        f"{r.phase} of {r.model} is lowest with {r.variant}, {significant(r.median_ms)} ms" for r in best.itertuples()
+        f"{r.phase} of {r.model}{_sizes(r, told)} is lowest with {r.variant}, {significant(r.median_ms)} ms"
+        for r in best.itertuples()
     )
     return text[:1].upper() + text[1:]
+
+
+def _has_bad(statuses: str) -> bool:
+    """Whether a tally of statuses, as in "ok 5, timeout 1", holds one that does not count."""
+    return any(one.partition(" ")[0] in DISQUALIFIED | UNFINISHED for one in statuses.split(", "))
+
+
+def _sizes(row, told: list[str]) -> str:
+    """What tells the requests apart: " (float16, 128 prompt tokens)"."""
+    units = {"dtype": "", "prompt_tokens": " prompt tokens", "batch_size": " a batch"}
+    said = [f"{getattr(row, key)}{units[key]}" for key in told]
+    return f" ({', '.join(said)})" if said else ""
 
 
 def outcomes_in_words(effects: pd.DataFrame) -> str:
@@ -72,7 +94,10 @@ def control_in_words(control: pd.DataFrame) -> str:
     """What the A/A control shows."""
     if control.empty:
         return "This preset has no A/A control, so no contrast gets an outcome."
-    row = control.loc[(control["ratio"] - 1).abs().idxmax()]
+    known = control[control["ratio"].notna()]
+    if known.empty:
+        return "The A/A control gave no number, so no contrast gets an outcome."
+    row = known.loc[(known["ratio"] - 1).abs().idxmax()]
     tally = control["outcome"].value_counts().to_dict()
     said = ", ".join(f"{n} {outcome}" for outcome, n in tally.items())
     return (

@@ -10,10 +10,9 @@ import pandas as pd
 
 from .. import catalog, comparison, frames, runs
 from ..audit.sources import Sources, read
-from ..contrasts import DISQUALIFIED
 from ..errors import BenchError
 from ..project import root_of
-from ..records import Manifest
+from ..records import DISQUALIFIED, Manifest
 from .stated import FAMILY, Stated
 
 

@@ -11,9 +11,9 @@ import pandas as pd
 from .. import catalog, frames, scaling, statistics
 from ..audit.evidence import said
 from ..claims import INCONCLUSIVE, LEAST_ROUNDS, REFUTED, SUPPORTED, Verdict
-from ..contrasts import DISQUALIFIED
 from ..formatting import significant, with_interval
 from ..physics import BYTES
+from ..records import DISQUALIFIED
 from . import reported
 from .evidence import Committed, Evidence
 from .stated import Stated, decided, open_

@@ -9,7 +9,7 @@ import pandas as pd
 
 from .. import comparison, frames, statistics
 from ..claims import LEAST_ROUNDS
-from ..contrasts import DISQUALIFIED
+from ..records import DISQUALIFIED
 from .asked import BASELINE
 from .summary import ARM, NATS, Found
 

@@ -42,10 +42,10 @@ class AAFloor:
 def aa_floor(log_ratios: Sequence[ArrayLike] | ArrayLike, confidence: float = 0.95) -> AAFloor:
     """A/A floor from the log ratios of identical code: one array of per-round log ratios for each A/A cell.
 
-    With 59 cells or more the largest |mean log ratio|; with fewer t sd / sqrt(rounds), sd pooled over the
-    cells (sqrt(2) times the spread between processes). t has rounds - 1 degrees of freedom however many
-    cells there are, because the cells of a round share its processes. A flat array is one cell. Raises
-    ValueError when empty, or below 59 cells when a cell has fewer than two rounds.
+    The largest |mean log ratio| that was seen; below 59 cells, which may not have shown it, at least
+    t sd / sqrt(rounds), sd pooled over the cells (sqrt(2) times the spread between processes). t has rounds - 1
+    degrees of freedom however many cells there are, because the cells of a round share its processes. A flat
+    array is one cell. Raises ValueError when empty, or below 59 cells when a cell has fewer than two rounds.
     """
     check_share(confidence, "confidence")
     cells = _as_cells(log_ratios)
@@ -57,8 +57,10 @@ def aa_floor(log_ratios: Sequence[ArrayLike] | ArrayLike, confidence: float = 0.
         return AAFloor(largest, len(cells), rounds, sd, largest, f"largest of {len(cells)} A/A pairs")
     if rounds < 2:
         raise ValueError(f"log_ratios: {len(cells)} A/A cells, fewer than {AA_PAIRS}, need two rounds or more each")
-    value = float(scipy.special.stdtrit(rounds - 1, (1 + confidence) / 2)) * sd / math.sqrt(rounds)
-    return AAFloor(value, len(cells), rounds, sd, largest, f"t half-width of {rounds} A/A rounds")
+    half = float(scipy.special.stdtrit(rounds - 1, (1 + confidence) / 2)) * sd / math.sqrt(rounds)
+    if largest > half:
+        return AAFloor(largest, len(cells), rounds, sd, largest, f"largest of {len(cells)} A/A pairs")
+    return AAFloor(half, len(cells), rounds, sd, largest, f"t half-width of {rounds} A/A rounds")
 
 
 def _as_cells(log_ratios: Sequence[ArrayLike] | ArrayLike) -> list[Array]:

@@ -1,10 +1,15 @@
 """Claims: what decides each metric, which bounds it keeps, and that a plan says what would refute it."""
 
+import math
+
+import pandas as pd
 import pytest
 from pydantic import ValidationError
 
 from bench_utils import claims, gates
+from bench_utils.contrasts import contrast
 from bench_utils.plan import ClaimPlan
+from bench_utils.records import UNFINISHED
 from tests.faults.conftest import MACHINE, make_run  # noqa: F401
 
 MODEL = "gpt2-25m"
@@ -116,3 +121,127 @@ class TestPlans:
     def test_a_claim_that_nothing_decides_is_refused(self, metric, facts, said):
         with pytest.raises(ValidationError, match=said):
             claim(metric, **facts)
+
+
+def fails(variant, rounds=range(1, 99), status="segfault", model=None, **cell):
+    """A plant: the variant's cells end with a status in these rounds, without a sample where it did not finish."""
+
+    def plant(made):
+        mine = made.variant == variant and made.round in rounds and (model is None or made.model == model)
+        if mine and all(getattr(made.cell, key) == value for key, value in cell.items()):
+            if status in UNFINISHED:
+                made.fail(status)
+            else:
+                made.facts |= {"status": status, "reason": "planted"}
+
+    return plant
+
+
+COMPILED = {"variant": "compile-static", "phase": "decode", "models": [MODEL]}
+
+
+class TestWhatDoesNotCount:
+    """Rows that failed, or that did something else than their label says, support nothing."""
+
+    @pytest.mark.parametrize("metric", ["ratio", "outcome"])
+    def test_a_variant_that_never_gave_a_number_has_a_verdict_all_the_same(self, make_run, metric):  # noqa: F811
+        facts = COMPILED | ({"expect": "faster"} if metric == "outcome" else {"below": 0.5})
+        found = verdict(make_run(fails("compile-static")), metric, **facts)
+        assert (found.verdict, found.value) == ("inconclusive", None)
+        assert "segfault" in found.reason
+
+    def test_one_model_that_crashed_leaves_the_evidence_of_the_other(self, make_run):  # noqa: F811
+        run = make_run(fails("compile-static", model="gpt2-5m"), speed={"compile-static": 0.5})
+        found = verdict(run, "outcome", **COMPILED | {"models": []}, expect="faster")
+        assert found.verdict == "inconclusive" and "gpt2-5m: invalid" in found.reason
+
+    @pytest.mark.parametrize("metric", ["time_per_token", "latency", "bandwidth_share"])
+    def test_latencies_of_another_computation_support_nothing(self, make_run, metric):  # noqa: F811
+        run = make_run(fails("compile-static", status="output_mismatch"))
+        found = verdict(run, metric, **COMPILED, above=0.0001)
+        assert found.verdict == "inconclusive" and "output_mismatch in 6 of 6 rounds" in found.reason
+
+    @pytest.mark.parametrize("metric", ["time_per_token", "model_ratio"])
+    def test_survivors_support_nothing(self, make_run, metric):  # noqa: F811
+        models = [MODEL] if metric == "time_per_token" else [MODEL, "gpt2-5m"]
+        run = make_run(fails("compile-static", rounds=range(1, 7), model=MODEL), rounds=12)
+        found = verdict(run, metric, **COMPILED | {"models": models}, above=0.0001)
+        assert found.verdict == "inconclusive" and "segfault in 6 of " in found.reason
+
+    def test_cells_that_gave_no_count_leave_a_share_open(self, make_run):  # noqa: F811
+        run = make_run(fails("compile-static", model="gpt2-5m"))
+        found = verdict(run, "compiled_share", **COMPILED | {"models": []}, above=1.0)
+        assert found.verdict == "inconclusive" and found.reason.startswith("6 cells gave no count: segfault")
+
+    def test_every_scenario_has_its_status(self, make_run):  # noqa: F811
+        run = make_run(fails("compile-static", prompt_tokens=32), prompts=(16, 32), models=[MODEL])
+        found = verdict(run, "status", **COMPILED, expect_status="ok")
+        assert (found.verdict, found.value, found.n) == ("refuted", 0.5, 12)
+
+    def test_a_failed_cold_compilation_is_no_failed_round(self, make_run):  # noqa: F811
+        run = make_run(speed={"compile-static": 0.5}, models=[MODEL])
+        rows = run.rows()
+        cold = rows[rows["variant"] == "compile-static"].drop_duplicates("phase")
+        cold = cold.assign(round=0, status="timeout", latency_ms=float("nan"), process="r0")
+        effects = contrast(pd.concat([rows, cold], ignore_index=True)).query("variant == 'compile-static'")
+        assert set(effects["outcome"]) == {"faster"} and set(effects["rounds"]) == {6}
+
+
+class TestWholeDesign:
+    """A verdict is about all that the claim names, and each of it by itself."""
+
+    @pytest.mark.parametrize(("metric", "facts"), [("outcome", {"expect": "faster"}), ("ratio", {"below": 0.9})])
+    def test_a_model_that_was_not_measured_supports_nothing(self, make_run, metric, facts):  # noqa: F811
+        run = make_run(models=[MODEL], speed={"compile-static": 0.5})
+        found = verdict(run, metric, **COMPILED | {"models": [MODEL, "gpt2-5m"]} | facts)
+        assert found.verdict == "not testable here"
+        assert found.reason.startswith("gpt2-5m was not measured in this run; the others: ")
+
+    def test_a_model_that_was_measured_may_still_refute(self, make_run):  # noqa: F811
+        run = make_run(models=[MODEL], speed={"compile-static": 2.0})
+        found = verdict(run, "outcome", **COMPILED | {"models": [MODEL, "gpt2-5m"]}, expect="faster")
+        assert found.verdict == "refuted"
+
+    def test_sizes_are_no_rounds(self, make_run):  # noqa: F811
+        found = verdict(make_run(rounds=3, new_tokens=(16, 32)), "time_per_token", above=0.1)
+        assert (found.verdict, found.n) == ("inconclusive", 3)
+
+    def test_of_several_sizes_each_decides(self, make_run):  # noqa: F811
+        run = make_run(new_tokens=(16, 32), models=[MODEL])  # 160 and 320 ms
+        assert verdict(run, "latency", above=100.0).verdict == "supported"
+        refuted = verdict(run, "latency", above=200.0)
+        assert refuted.verdict == "refuted" and refuted.value == pytest.approx(160, rel=0.01)
+
+    def test_a_share_lies_between_both_bounds(self, make_run):  # noqa: F811
+        assert verdict(make_run(), "compiled_share", **COMPILED, above=0.2, below=0.9).verdict == "refuted"
+
+    def test_models_of_two_machines_have_no_ratio(self, make_run):  # noqa: F811
+        rows = make_run().rows()
+        rows["machine"] = rows["model"].map({MODEL: "machine-a", "gpt2-5m": "machine-b"})
+        facts = {"variant": "eager", "models": [MODEL, "gpt2-5m"], "above": 1.0}
+        found = claims.judge([claim("model_ratio", **facts)], rows)[0]
+        assert found.verdict == "not testable here"
+
+
+class TestFloor:
+    def test_a_ratio_decides_by_more_than_identical_code_differs(self, make_run):  # noqa: F811
+        def plant(made):
+            if made.variant == "eager-again":
+                made.latency_ms *= 1.1 if made.round % 2 else 1 / 1.1
+
+        run = make_run(plant, speed={"compile-static": 0.985}, models=[MODEL])
+        found = verdict(run, "ratio", **COMPILED, below=1.0)
+        assert found.verdict == "inconclusive" and "by which identical code differs" in found.reason
+        assert found.interval[1] < 1
+        assert verdict(run, "ratio", **COMPILED, below=1.5).verdict == "supported"
+
+    def test_without_a_control_a_ratio_decides_nothing(self, make_run):  # noqa: F811
+        run = make_run(variants=["eager", "compile-static"], speed={"compile-static": 0.5})
+        found = verdict(run, "ratio", **COMPILED, below=0.9)
+        assert found.reason == "no A/A control says how far identical code differs"
+
+    def test_a_control_that_is_steadily_slower_is_how_far_identical_code_differs(self, make_run):  # noqa: F811
+        run = make_run(speed={"eager-again": 1.05, "compile-static": 0.96}, models=[MODEL])
+        effects = contrast(run.rows())
+        assert not {"faster", "slower"} & set(effects["outcome"])
+        assert effects["floor"].iloc[0] == pytest.approx(math.log(1.05), rel=0.2)

@@ -4,8 +4,9 @@ import pytest
 import torch
 from transformers import DynamicCache
 
-from bench_utils import backends, catalog, equivalence, parity
+from bench_utils import backends, catalog, equivalence, outputs, parity
 from bench_utils.backends.transformers import State
+from tests.faults.conftest import make_run  # noqa: F401
 
 
 def engine(variant="eager", model="gpt2-5m"):
@@ -85,3 +86,17 @@ def test_seeded_weights_compute_what_their_reference_says(name):
 
 def test_weights_without_a_reference_are_unknown_and_not_passed():
     assert parity.check([], "0000", "float32")[0] == "unknown"
+
+
+def test_logits_that_are_no_numbers_fail_their_gate_and_are_endlessly_far(make_run):  # noqa: F811
+    def plant(made):
+        if made.variant == "compile-static":  # NaN, as JSON keeps it
+            made.receipt["equivalence"] = made.receipt["equivalence"] | {"difference": None}
+            made.facts |= {"status": "output_mismatch"}
+
+    run = make_run(plant, models=["gpt2-25m"])
+    gate = run.gate("logits equal plain")
+    assert gate["result"] == "failed" and "largest difference inf" in gate["evidence"]
+    table = outputs.compare_outputs(run.receipts()).set_index(["variant", "phase"])
+    assert table.loc[("compile-static", "decode"), "difference"] == float("inf")
+    assert table.loc[("eager-again", "decode"), "difference"] == pytest.approx(1e-6)

@@ -69,3 +69,16 @@ def test_one_model_over_another_is_paired_by_round():
     step = {m: 200 + 1000 * s["layers"] + s["block_mb"] + s["head_mb"] for m, s in size.items()}
     assert found.low < step["gpt2-5m"] / step["gpt2-25m"] < found.high
     assert scaling.model_ratio(rows(), "gpt2-5m", "gpt2-25m", "eager", "decode") is None
+
+
+def test_a_round_that_lacks_a_model_is_no_round_of_the_fit():
+    whole = rows(models=GRID[:5])
+    gaps = (whole["round"] == 4) & whole["model"].isin(GRID[:2])
+    found = scaling.costs(scaling.grid(whole.assign(status=whole["status"].mask(gaps, "contaminated")))).iloc[0]
+    assert found["rounds"] == 5 and found["crossover_low"] < found["crossover"] < found["crossover_high"]
+
+
+def test_a_round_of_two_machines_is_no_round_of_the_fit():
+    moved = rows().assign(machine="a")
+    moved.loc[(moved["round"] == 6) & (moved["model"] == GRID[0]), "machine"] = "b"
+    assert scaling.costs(scaling.grid(moved)).iloc[0]["rounds"] == 5

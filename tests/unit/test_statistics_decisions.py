@@ -96,6 +96,12 @@ def test_floor_of_fewer_pairs_is_a_t_half_width():
     assert "half-width of 6" in floor.method
 
 
+def test_a_steady_difference_of_identical_code_is_in_the_floor():
+    floor = st.aa_floor([[0.05, 0.0501, 0.0499, 0.05, 0.0502, 0.0498], [0.001, -0.001, 0.0, 0.001, -0.001, 0.0]])
+    assert floor.value == floor.largest == pytest.approx(0.05)
+    assert floor.method == "largest of 2 A/A pairs"
+
+
 def test_fewest_rounds_of_any_cell_set_the_floor():
     rng = np.random.default_rng(5)
     assert st.aa_floor([rng.normal(0, 0.01, 20), rng.normal(0, 0.01, 4)]).rounds == 4
