@@ -144,7 +144,8 @@ def _relative(a: float, b: float) -> float:
 def warm_up(call: Call, clock: Clock, budget: Budget, state: Callable[[], Hashable], keep: Keep) -> WarmUp:
     """Call at the exact shape until ``state()`` (compile counters) stands still and the times are steady.
 
-    ``keep(role, index, timed)`` sees every call. Not steady at the cap is a fact of the result, not an error.
+    ``keep(role, index, timed)`` sees every call. Inputs are prepared for -1, -2, …, which no later call asks for. Not
+    steady at the cap is a fact of the result, not an error.
     """
     values: list[float] = []
     first: Timed | None = None
@@ -152,7 +153,7 @@ def warm_up(call: Call, clock: Clock, budget: Budget, state: Callable[[], Hashab
     begin = settled = time.perf_counter()
     while True:
         before = state()
-        timed = clock.time(call, len(values))
+        timed = clock.time(call, -1 - len(values))
         keep("warmup", len(values), timed)
         first = first or timed
         values.append(timed.latency_ms)

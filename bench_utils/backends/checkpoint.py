@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import torch
@@ -60,8 +61,9 @@ class Checkpoint:
         return Clock(self.device)
 
     def start(self, phase: str, prompt_tokens: int, new_tokens: int, batch_size: int) -> None:
-        """Draw the cell's prompt."""
-        generator = torch.Generator().manual_seed(self.seed)
+        """Draw the cell's prompt: the same for every variant, and another for every phase and size."""
+        drawn = zlib.crc32(f"{self.seed} {phase} {prompt_tokens} {new_tokens} {batch_size}".encode())
+        generator = torch.Generator().manual_seed(drawn)
         ids = torch.randint(self.config.vocab_size, (batch_size, prompt_tokens), generator=generator)
         self.phase, self._ids = phase, ids.to(self.device)
 

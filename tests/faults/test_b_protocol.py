@@ -61,7 +61,7 @@ class Growing(SteadyClock):
     """Every call takes half as long again."""
 
     def time(self, call, index):
-        return Timed(call.run(call.prepare(index)), 1.5**index, None, 0.0)
+        return Timed(call.run(call.prepare(index)), 1.5 ** abs(index), None, 0.0)
 
 
 @guards("B06", without={"bench_utils.timing.is_steady": lambda *_: True})
@@ -190,6 +190,36 @@ def test_every_call_has_a_prompt_of_its_own():
     made.start("prefill", 16, 0, 2)
     prompts = {tuple(made.prompt(index)[:, 0].tolist()) for index in range(50)}
     assert len(prompts) == 50
+
+
+WARM_UP = timing.warm_up
+
+
+def from_zero(call, *rest):
+    """A warm-up that counts as the collection does."""
+    return WARM_UP(Call(lambda index: call.prepare(-1 - index), call.run), *rest)
+
+
+@guards("B30", without={"bench_utils.timing.warm_up": from_zero})
+def test_no_timed_call_repeats_a_prompt_of_the_warm_up():
+    asked = []
+    call, budget = Call(asked.append, lambda _: None), Budget(min_samples=10, max_samples=10, warmup_max_seconds=0.1)
+    timing.warm_up(call, Clock(), budget, lambda: 0, lambda *_: None)
+    warm = len(asked)
+    timing.collect(call, Clock(), budget, lambda *_: None)
+    assert warm >= 3 and len(set(asked)) == len(asked) == warm + 10
+
+
+def test_phases_and_sizes_have_prompts_of_their_own_and_variants_the_same():
+    def drawn(variant, phase, tokens):
+        made = backends.make(SMALL, catalog.variant(variant), "float32", "cpu", "architecture", 7)
+        made.load()
+        made.start(phase, tokens, 16, 1)
+        return made.prompt(0)[0, :16].tolist()
+
+    assert drawn("eager", "decode", 16) == drawn("eager-static", "decode", 16)
+    cells = [("e2e", 16), ("prefill", 16), ("decode", 16), ("decode", 32)]
+    assert len({tuple(drawn("eager", *cell)) for cell in cells}) == len(cells)
 
 
 @guards("B30", without={"bench_utils.gates.prefill_grows": lambda rows: ("a longer prompt", "passed", "")})
