@@ -13,10 +13,13 @@ from .environment import identity_digest
 from .errors import BenchError
 from .records import (
     SAMPLES,
+    SCORES,
     UNFINISHED,
     Cell,
+    End,
     Manifest,
     Process,
+    Row,
     complete_attempts,
     kept,
     read_lines,
@@ -37,6 +40,14 @@ KEY = ["model", "variant", "dtype", "phase", "prompt_tokens", "new_tokens", "bat
 def base(process: str) -> str:
     """A process without the number of the child that went on after a crash."""
     return process.partition("+")[0]
+
+
+def ended(rows: Iterable[Row]) -> set[tuple[str, int]]:
+    """Processes that came to their end, each with its attempt; one that went on after a crash is a process of its own.
+
+    Only their cells count: what was killed before its end may have left any part of them.
+    """
+    return {(row.process, row.attempt) for row in rows if isinstance(row, End)}
 
 
 def load(path: Path | str | Iterable[Path | str]) -> pd.DataFrame:
@@ -93,10 +104,13 @@ def _per_sample(receipt: dict, count: int) -> float:
 def receipts(path: Path | str) -> pd.DataFrame:
     """One row a process and cell of a run: what became of it, its receipt as a dictionary."""
     rows = list(read_processes(Path(path)))
-    last = complete_attempts(rows)
+    last, whole = complete_attempts(rows), ended(rows)
     processes = {(r.process, r.attempt): r for r in rows if isinstance(r, Process)}
-    counted = [r for r in rows if isinstance(r, Cell) and r.attempt == last.get(base(r.process)) and r.process in last]
+    cells = [row for row in rows if isinstance(row, Cell) and (row.process, row.attempt) in whole]
+    counted = [cell for cell in cells if cell.attempt == last.get(base(cell.process))]
     records = [_described(cell, processes.get((cell.process, cell.attempt))) for cell in counted]
+    if not records and (Path(path) / SCORES).exists():
+        raise BenchError(f"run {Path(path).name!r} holds scores, and nothing in it was timed; read it with bu.quality")
     if not records:
         raise BenchError(f"run {Path(path).name!r} has no finished process yet; measure it first")
     return pd.DataFrame(records)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -18,6 +19,9 @@ import psutil
 from .errors import BenchError
 
 PR_SET_PDEATHSIG = 1
+# Where the last words of a process begin: with an exception and those it arose from, or with an abort of C++ or ggml.
+_UNCAUGHT = re.compile(r"(?<!exception:\n\n)(?<!occurred:\n\n)^Traceback \(most recent call last\)", re.MULTILINE)
+_ABORTED = re.compile(r"^(?:terminate called|CUDA error: )", re.MULTILINE)
 
 
 def die_with_parent(parent: int) -> None:
@@ -58,8 +62,9 @@ def oom_kills() -> int | None:
 
 def classify_exit(exit_code: int, log: str, out_of_memory: bool) -> tuple[str, str]:
     """Status and reason of a process that ended without saying why itself."""
-    if "CUDA error" in log or "CUDA out of memory" in log:
-        return ("oom_gpu" if "out of memory" in log else "cuda_sticky"), last_line(log)
+    said = _last_words(exit_code, log)
+    if "CUDA error" in said or "CUDA out of memory" in said:
+        return ("oom_gpu" if "out of memory" in said else "cuda_sticky"), last_line(log)
     if exit_code >= 0:
         return "harness_bug", f"the process ended with exit code {exit_code}: {last_line(log)}"
     name = signal.Signals(-exit_code).name
@@ -67,6 +72,16 @@ def classify_exit(exit_code: int, log: str, out_of_memory: bool) -> tuple[str, s
         return "oom_host", "the kernel killed the process for memory"
     statuses = {signal.SIGSEGV: "segfault", signal.SIGBUS: "segfault", signal.SIGABRT: "abort"}
     return statuses.get(-exit_code, "abort"), f"killed by {name}"
+
+
+def _last_words(exit_code: int, log: str) -> str:
+    """What a log says a process died of: what it caught, and went on after, is printed there as well."""
+    if exit_code < 0 and exit_code != -signal.SIGABRT:  # no exception ends so
+        return ""
+    begins = [found.start() for found in (_UNCAUGHT if exit_code >= 0 else _ABORTED).finditer(log)]
+    if begins:
+        return log[begins[-1] :]
+    return last_line(log) if exit_code >= 0 else ""
 
 
 def last_line(log: str) -> str:

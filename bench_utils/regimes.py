@@ -20,6 +20,7 @@ BOUND = 0.5
 # Time from one launch to the next that the fastest host reaches on current GPUs, in microseconds.
 LAUNCH_US = 2.3
 
+STEP = ["model", "variant", "dtype", "prompt_tokens", "new_tokens", "batch_size"]
 COLUMNS = ["model", "variant", "dtype", "wall_ms", "span_ms", "kernel_ms", "graph_ms", "launches", "regime"]
 
 
@@ -53,13 +54,12 @@ def regime_table(rows: pd.DataFrame, receipts: pd.DataFrame) -> pd.DataFrame:
 def _steps(rows: pd.DataFrame) -> pd.DataFrame:
     """Median wall and span of a decode step, by cell."""
     timed = rows[(rows["phase"] == "decode") & (rows["role"] == "sample")]
-    cells = timed.groupby(["model", "variant", "dtype", "prompt_tokens", "new_tokens"])
-    medians = cells[["latency_ms", "event_ms"]].median()
+    medians = timed.groupby(STEP)[["latency_ms", "event_ms"]].median()
     return medians.div(medians.index.get_level_values("new_tokens"), axis=0)
 
 
 def _row(cell, steps: pd.DataFrame, facts: dict) -> dict | None:
-    key = (cell.model, cell.variant, cell.dtype, cell.prompt_tokens, cell.new_tokens)
+    key = tuple(getattr(cell, name) for name in STEP)
     if key not in steps.index:
         return None
     profile, model = cell.receipt["profile"], catalog.model(cell.model)
@@ -68,9 +68,10 @@ def _row(cell, steps: pd.DataFrame, facts: dict) -> dict | None:
     kernel = profile["kernel_ms"] if cuda else profile["kernel_share"] * wall
     other = (cell.model, "cudagraph", *key[2:])
     graph = float(steps.loc[other, "latency_ms"]) if other in steps.index else None
-    read = physics.bytes_read(model, cell.dtype, "decode", cell.prompt_tokens, cell.new_tokens) / cell.new_tokens
+    read = physics.bytes_read(model, cell.dtype, "decode", *key[3:]) / cell.new_tokens
     memory = physics.floor_ms(read, facts["bandwidth_gbs"]) if facts["bandwidth_gbs"] else float("nan")
-    arithmetic = physics.operations(model) / facts["gflops"] / 1e6 if facts["gflops"] else float("nan")
+    operations = cell.batch_size * physics.operations(model)
+    arithmetic = operations / facts["gflops"] / 1e6 if facts["gflops"] else float("nan")
     resident = physics.resident(model, cell.dtype, facts["last_cache_bytes"])
     launches = profile["launches"] if cuda else profile["operators"]
     return {

@@ -22,7 +22,7 @@ from .records import Manifest
 from .runs import Done
 from .schedule import ProcessPlan, Round, schedule
 
-ATTEMPTS = 2  # of a process whose worker died, or that a neighbour spoiled
+ATTEMPTS = 2  # of a round whose worker died, or that a neighbour spoiled
 
 
 class Rounds:
@@ -45,6 +45,10 @@ class Rounds:
         self.machine = machine or manifest.machine
         self.caches = state / "caches" / manifest.run
         self._order = [p for round_ in schedule(limits, manifest.seed) for p in round_]
+        self._compared: dict[tuple[int, str], list[ProcessPlan]] = {}  # of each round and model: what is paired
+        for plan in self._order:
+            if plan.round:
+                self._compared.setdefault((plan.round, plan.model), []).append(plan)
         self._deaths, self._repeating, self._pace = 0, False, 1.0
 
     def left(self) -> list[ProcessPlan]:
@@ -54,20 +58,32 @@ class Rounds:
         decided by the neighbour's processor time and never by a latency.
         """
         done = Done(self.folder)
-        missing = self._missing(done)
-        spoiled = {(p.round, p.model) for p in self._order if p.round and done.spoiled(p)} if not missing else set()
-        again = [p for p in self._order if (p.round, p.model) in spoiled and done.attempts(p) < ATTEMPTS]
-        return [p.model_copy(update={"attempt": done.attempts(p) + 1}) for p in missing or again]
+        wanted = self._missing(done) or self._spoiled(done)
+        caches = {p.cache for p in self._order if p.round and p.process in wanted}
+        wanted |= {p.process for p in self._order if p.cold and p.cache in caches and self._measured_elsewhere(done, p)}
+        return [p.model_copy(update={"attempt": done.attempts(p) + 1}) for p in self._order if p.process in wanted]
 
-    def _missing(self, done: Done) -> list[ProcessPlan]:
-        """What has no complete attempt; and of what another machine did, the rest of a model's round that is begun, and
-        the compilation into a cache that something still needs."""
-        missing = [p for p in self._order if not done.has(p)]
-        begun = {(p.round, p.model) for p in missing if p.round}
-        caches = {p.cache for p in missing if p.round}
-        elsewhere = [p for p in self._order if done.has(p) and self._measured_elsewhere(done, p)]
-        again = {p.process for p in elsewhere if (p.cache in caches if p.cold else (p.round, p.model) in begun)}
-        return [p for p in self._order if p in missing or p.process in again]
+    def _missing(self, done: Done) -> set[str]:
+        """What has no complete attempt; and of a model's round that is begun, or begun once more, all that is not of
+        the same pass on this machine: what is paired was measured together."""
+        missing = {p.process for p in self._order if not done.has(p)}
+        for plans in self._compared.values():
+            names = {p.process for p in plans}
+            for last in done.passes(plans, self.manifest.machine)[-1:]:
+                if last.processes != names or names & missing:
+                    missing |= names - (last.processes if last.machine == self.machine else set())
+        return missing
+
+    def _spoiled(self, done: Done) -> set[str]:
+        """What is paired with a process that a neighbour spoiled, and was not repeated as a whole yet. A repetition
+        that was begun ATTEMPTS times without an end is given up: what is spoiled then stays, and says so."""
+        found = set()
+        for plans in self._compared.values():
+            whole = sum(len(one.processes) == len(plans) for one in done.passes(plans, self.manifest.machine))
+            begun = max(map(done.unended, plans))
+            if any(map(done.spoiled, plans)) and whole < ATTEMPTS and begun < ATTEMPTS:
+                found |= {p.process for p in plans}
+        return found
 
     def _measured_elsewhere(self, done: Done, plan: ProcessPlan) -> bool:
         return (done.machine(plan) or self.manifest.machine) != self.machine
@@ -123,7 +139,8 @@ class Rounds:
         for plan in round_:
             if plan.cold:  # cold means an empty cache, also on the second attempt
                 shutil.rmtree(self.caches / plan.cache, ignore_errors=True)
-        if self._run_worker(round_, bar) == 0 and all(map(Done(self.folder).has, round_)):
+        code, done = self._run_worker(round_, bar), Done(self.folder)
+        if code == 0 and all(done.whole(plan, plan.attempt) for plan in round_):
             self._deaths = 0
             return
         self._deaths += 1

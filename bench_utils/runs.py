@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from . import frames
 from .environment import Device, changed_packages
 from .errors import unknown
 from .plan import Preset
-from .records import SCORES, Cell, Manifest, Process, complete_attempts, read_manifest, read_processes, write_manifest
+from .records import SCORES, Cell, End, Manifest, Process, read_manifest, read_processes, write_manifest
 from .schedule import ProcessPlan, schedule
 
 
@@ -71,30 +71,66 @@ def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
+class Pass(NamedTuple):
+    """Processes of a model's round that one machine brought to their end after each other, none of them twice."""
+
+    machine: str
+    processes: set[str]
+
+
 class Done:
     """What a run's journal says is done."""
 
     def __init__(self, folder: Path) -> None:
         rows = list(read_processes(folder))
-        self._ended = complete_attempts(rows)
+        ended = frames.ended(rows)
         self._tried: dict[str, int] = {}
+        self._ends: dict[str, dict[int, int]] = {}  # of each process its attempts that ended, and where in the journal
         self._cells: dict[tuple[str, int], dict[str, str]] = {}
         self._machines: dict[tuple[str, int], str | None] = {}
-        for row in rows:
+        for place, row in enumerate(rows):
             name = frames.base(row.process)
             self._tried[name] = max(row.attempt, self._tried.get(name, 0))
             if isinstance(row, Process):
                 self._machines[name, row.attempt] = row.machine
-            if isinstance(row, Cell):
+            elif isinstance(row, End):
+                self._ends.setdefault(name, {})[row.attempt] = place
+            elif isinstance(row, Cell) and (row.process, row.attempt) in ended:
                 self._cells.setdefault((name, row.attempt), {})[row.cell] = row.status
 
     def attempts(self, plan: ProcessPlan) -> int:
         """How often the process was begun."""
         return self._tried.get(plan.process, 0)
 
+    def unended(self, plan: ProcessPlan) -> int:
+        """How often the process was begun since it last came to an end."""
+        return self.attempts(plan) - self._last_ended(plan)
+
     def has(self, plan: ProcessPlan) -> bool:
-        """Whether the process has come to its end with a row for every cell."""
-        return plan.process in self._ended and (plan.cold or self._last(plan).keys() >= {c.key for c in plan.cells})
+        """Whether the process has come to its end, the last time that it did, with a row for every cell."""
+        return self.whole(plan, self._last_ended(plan))
+
+    def whole(self, plan: ProcessPlan, attempt: int) -> bool:
+        """Whether an attempt of the process came to its end with a row for every cell."""
+        rows = self._cells.get((plan.process, attempt), {}).keys()
+        return attempt in self._ends.get(plan.process, {}) and (plan.cold or rows >= {c.key for c in plan.cells})
+
+    def passes(self, plans: Sequence[ProcessPlan], machine: str) -> list[Pass]:
+        """How often a model's round was gone through, whole or in part, in the order of the journal.
+
+        A process that ends once more, or on another machine, begins the next; rows that name no machine are of
+        ``machine``.
+        """
+        attempts = [(place, p, n) for p in plans for n, place in self._ends.get(p.process, {}).items()]
+        found: list[Pass] = []
+        for _, plan, number in sorted(attempts, key=lambda attempt: attempt[0]):
+            if not self.whole(plan, number):
+                continue
+            where = self._machines.get((plan.process, number)) or machine
+            if not found or where != found[-1].machine or plan.process in found[-1].processes:
+                found.append(Pass(where, set()))
+            found[-1].processes.add(plan.process)
+        return found
 
     def measured(self, plan: ProcessPlan) -> int:
         """How many cells of the process have a row in its last attempt that came to an end."""
@@ -102,14 +138,17 @@ class Done:
 
     def machine(self, plan: ProcessPlan) -> str | None:
         """The machine of its last attempt that came to an end; None where there is none, or its row does not say."""
-        return self._machines.get((plan.process, self._ended.get(plan.process, 0)))
+        return self._machines.get((plan.process, self._last_ended(plan)))
 
     def spoiled(self, plan: ProcessPlan) -> bool:
         """Whether a neighbour was busy during one of its cells."""
         return "contaminated" in self._last(plan).values()
 
+    def _last_ended(self, plan: ProcessPlan) -> int:
+        return max(self._ends.get(plan.process, ()), default=0)
+
     def _last(self, plan: ProcessPlan) -> dict[str, str]:
-        return self._cells.get((plan.process, self._ended.get(plan.process, 0)), {})
+        return self._cells.get((plan.process, self._last_ended(plan)), {})
 
 
 class Progress(NamedTuple):

@@ -99,13 +99,17 @@ class Evidence:
 
     @cached_property
     def drifted(self) -> frozenset:
-        """Pairs of platforms and cells whose control drifted: what is compared with it there is void."""
+        """Pairs of platforms and cells whose control drifted: what is compared with it there is void.
+
+        A run of a group that a newer one of its stack has replaced is no platform, and has no pair to void.
+        """
         names = {run.folder: run.name for run in self.measured}
         moved = self.control[self.control["drifted"]] if len(self.control) else self.control
+        pairs = [[self.groups[row.device][stack][0] for stack in (row.a, row.b)] for row in moved.itertuples()]
         return frozenset(
-            (frozenset(names[self.groups[row.device][stack][0]] for stack in (row.a, row.b)), row.model, row.phase)
-            for row in moved.itertuples()
-        )
+            (frozenset(map(names.get, pair)), row.model, row.phase)
+            for pair, row in zip(pairs, moved.itertuples(), strict=True) if set(pair) <= names.keys()
+        )  # fmt: skip
 
 
 def gather(root: Path | None = None) -> Evidence:

@@ -86,7 +86,8 @@ def _outcome(row) -> tuple[str, str]:
     if any(flag in flags for flag in _SUSPECT) or within_noise(row):
         drift = "; the eager arm moved as well" if "eager_control_drift" in flags else ""
         return SUSPECTED, f"{_how_near(row)}, and {_UNPROVEN}{drift}"
-    return (FASTER if row.ratio < 1 else SLOWER), "" if row.high == row.high else row.interval
+    faster = row.ratio < 1 if row.ratio == row.ratio else row.effect_size < 0
+    return (FASTER if faster else SLOWER), "" if row.high == row.high else row.interval
 
 
 def _crashes(row) -> str:
@@ -149,12 +150,13 @@ def _described(run: MeasuredOn, effect, stopped: list[str]) -> dict:
 
 
 def _attempts(run: MeasuredOn, effect) -> tuple[int, int]:
-    """Rounds in which the contrast's variant gave no latency, of those that tried it."""
+    """Rounds in which the contrast's variant gave no number, of those that tried it: samples that a cell left before it
+    died are none."""
     mine = run.rows["variant"] == effect.variant
     for name in CELL:
         mine &= run.rows[name] == getattr(effect, name)
-    tried = run.rows[mine].drop_duplicates("round")
-    return int(tried["latency_ms"].isna().sum()), len(tried)
+    tried = run.rows[mine]
+    return len(set(tried["round"]) - set(frames.medians(tried)["round"])), tried["round"].nunique()
 
 
 def _of_measured(effect, calls: tuple[float, float], stopped: list[str]) -> tuple[str, str]:

@@ -166,9 +166,10 @@ def _result(pair, significant: bool) -> tuple[str, str]:
         return AGREES, "both crash"
     if CRASHED in words or words == {FASTER, SLOWER}:
         return REVERSED, f"{pair.outcome_a}, then {pair.outcome_b}"
-    if len(words) > 1:
-        return SHIFTED, f"{pair.outcome_a}, then {pair.outcome_b}"
     moved, how = _moved(pair, significant)
+    if len(words) > 1:  # on either side of a threshold they may be as near as noise
+        said = f"{pair.outcome_a}, then {pair.outcome_b}"
+        return (SHIFTED, said) if moved else (NOT_COMPARABLE, f"{said}: no shift beyond noise")
     return (SHIFTED if moved else AGREES), how
 
 

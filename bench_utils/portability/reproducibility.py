@@ -12,9 +12,9 @@ import pandas as pd
 from .. import frames, published
 from ..audit.control import LIMIT_D
 from ..catalog import VARIANTS
-from ..contrasts import CELL, DISQUALIFIED
+from ..contrasts import CELL
 from ..formatting import significant
-from ..records import TIMED
+from ..records import DISQUALIFIED, TIMED
 from ..statistics import compare_summaries, summarise
 from .outcomes import SUSPECTED, triton_comparison
 

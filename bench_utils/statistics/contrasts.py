@@ -164,12 +164,12 @@ def contrast_mde(sd: float, n: int, alpha: float = 0.05, power: float = 0.8) -> 
 
     exp(d sd) - 1 with `sd` the standard deviation of the log ratios over rounds (sqrt(2) times the one
     between processes) and d of the one-sample t test, noncentral t (statsmodels `TTestPower`). The usual
-    shortcut (t_.975 + t_.80) sd / sqrt(n) is within 2 % of it from six rounds on. Raises ValueError below
-    two rounds or unless sd is positive.
+    shortcut (t_.975 + t_.80) sd / sqrt(n) is within 2 % of it from six rounds on. Without any spread it is 0,
+    as the interval of `paired_ratio` is then a point. Raises ValueError below two rounds or for a negative sd.
     """
     _check_power(n, alpha, power)
-    if not (math.isfinite(sd) and sd > 0):
-        raise ValueError(f"sd must be positive, not {sd}")
+    if not (math.isfinite(sd) and sd >= 0):
+        raise ValueError(f"sd must be zero or more, not {sd}")
     return math.expm1(_detectable(n, alpha, power) * sd)
 
 

@@ -72,6 +72,28 @@ def test_a_death_is_classified_by_what_it_left(code, log, killed_for_memory, sta
     assert classify_exit(code, log, killed_for_memory)[0] == status
 
 
+TRACEBACK = "Traceback (most recent call last):\n  File 'child.py', line 1, in run\n"
+OOM = f"{TRACEBACK}torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB.\n"
+ABORT = "terminate called after throwing an instance of 'c10::Error'\n  what():  CUDA error: an assert\nframe #0\n"
+CAUSE = "\nThe above exception was the direct cause of the following exception:\n\n"
+
+
+@pytest.mark.parametrize(("code", "log", "status"), [
+    (-11, OOM, "segfault"),
+    (-9, OOM, "abort"),
+    (-6, OOM, "abort"),
+    (-6, f"{OOM}free(): invalid pointer\n", "abort"),
+    (-6, f"{OOM}{ABORT}", "cuda_sticky"),
+    (-6, "CUDA error: out of memory\n  cudaMalloc\nggml-cuda.cu:89: CUDA error\n", "oom_gpu"),
+    (1, f"{OOM}{TRACEBACK}ValueError: planted\n", "harness_bug"),
+    (1, "CUDA out of memory, once more with less\nbye\n", "harness_bug"),
+    (1, f"{TRACEBACK}ValueError: planted\n{OOM}at exit\n", "oom_gpu"),
+    (1, f"{OOM}{CAUSE}{TRACEBACK}KeyError\n", "oom_gpu"),
+])  # fmt: skip
+def test_a_failure_that_was_caught_before_is_not_what_a_process_died_of(code, log, status):
+    assert classify_exit(code, log, False)[0] == status
+
+
 PROGRAM = "from bench_utils.study import Study; Study('mini', device='cpu', preset='smoke', root={root!r}).measure()"
 
 

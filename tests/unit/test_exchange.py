@@ -9,6 +9,7 @@ import pytest
 from bench_utils import exchange, frames
 from bench_utils.errors import BenchError
 from bench_utils.records import MANIFEST, PROCESSES, SAMPLES
+from tests.conftest import REPOSITORY
 from tests.faults import conftest as planting
 
 make_run = planting.make_run
@@ -176,3 +177,11 @@ def test_no_archive_and_one_too_large_are_refused(archive, tmp_path, monkeypatch
     monkeypatch.setattr(exchange, "LARGEST", 10)
     with pytest.raises(BenchError, match="which no run does"):
         exchange.import_run(tmp_path, archive)
+
+
+def test_a_run_of_scores_is_no_table_of_samples(tmp_path):
+    (run,) = (REPOSITORY / "results" / "cpu-epyc-2.6ghz-2c" / "quality").iterdir()
+    with pytest.raises(BenchError, match="holds scores, and nothing in it was timed"):
+        exchange.export(run, tmp_path / "scores.csv")
+    exchange.export(run, tmp_path / "scores.zip")
+    assert exchange.import_run(tmp_path / "elsewhere", tmp_path / "scores.zip").name == run.name

@@ -3,13 +3,14 @@
 import json
 import math
 import shutil
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
+from bench_utils import contrasts, portability
 from bench_utils import plan as plans
-from bench_utils import portability
 from bench_utils.errors import BenchError
 from bench_utils.portability import bearing, figures, outcomes, pairs, wording
 from bench_utils.portability.estimates import NO_INTERVAL, Estimate, from_effect, from_summaries
@@ -18,7 +19,9 @@ from bench_utils.portability.platforms import MEASURED, PUBLISHED
 from bench_utils.portability.printed import CONTRAST, SETTING
 from bench_utils.statistics import Summary
 from tests.conftest import REPOSITORY
+from tests.faults import conftest as planting
 
+make_run = planting.make_run
 NOWHERE = REPOSITORY / "tests"  # a root without results
 EVIDENCE = portability.gather(NOWHERE)
 CELLS, TABLE, PAIRS = EVIDENCE.cells, EVIDENCE.outcomes, EVIDENCE.pairs
@@ -100,6 +103,11 @@ def test_fewer_crashes_leave_survivors_and_suspect_rows_are_invalid():
     assert outcome(ratio=math.nan) == ("invalid", "no latency of both arms is printed")
 
 
+@pytest.mark.parametrize(("effect_size", "word"), [(-3.0, "faster"), (3.0, "slower"), (-0.1, "suspected fallback")])
+def test_where_no_ratio_is_printed_the_sign_of_the_effect_size_decides(effect_size, word):
+    assert outcome(ratio=math.nan, effect_size=effect_size)[0] == word
+
+
 def test_noise_grows_with_an_eager_arm_that_moved_between_the_stacks_of_its_table():
     static = TABLE[TABLE["source"].isin([f"TR147-0{n}" for n in range(85, 91)])]
     eager = CELLS[CELLS["section"] == "SS8.3"]["ms"]
@@ -152,6 +160,22 @@ def test_an_effect_of_another_size_is_shifted_and_its_interval_decides_where_the
     found = portability.compare(judged(*narrow), ("gpu",)).iloc[0]
     assert (found["result"], found["reason"]) == ("shifted", "by the interval")
     assert found["low"] < 1.4 < found["high"]
+
+
+@pytest.mark.parametrize(
+    ("ratio", "result", "reason"),
+    [
+        (0.98, "not comparable", "faster, then same: no shift beyond noise"),
+        (1.02, "shifted", "faster, then same"),
+    ],
+)
+def test_outcomes_on_both_sides_of_a_threshold_are_shifted_only_where_the_ratio_moved(ratio, result, reason):
+    near = contrast(ratio=0.972, low=0.967, high=0.977, floor=0.02)
+    other = contrast(**OTHER, ratio=ratio, low=ratio - 0.005, high=ratio + 0.005, floor=0.02)
+    table = judged(near, other).assign(outcome=["faster", "same"])
+    found = portability.compare(table, ("gpu",)).iloc[0]
+    assert (found["result"], found["reason"]) == (result, reason)
+    assert found["shift"] == pytest.approx(ratio / 0.972)
 
 
 @pytest.mark.parametrize(
@@ -301,6 +325,19 @@ def test_a_measured_arm_near_eager_without_compiled_calls_is_suspected_as_well()
     assert outcomes._of_measured(Effect, (64.0, 64.0), ["a gate"])[0] == "invalid"
 
 
+def test_a_cell_that_died_with_samples_on_disk_is_a_failed_attempt(make_run):
+    def plant(made):
+        if (made.variant, made.phase) == ("compile-static", "decode") and made.round in (2, 5):
+            made.facts["status"] = "segfault"
+        if (made.variant, made.phase) == ("compile-static", "prefill") and made.round == 3:
+            made.fail("not_compiled")
+
+    rows = make_run(plant, models=["gpt2-5m"]).rows()
+    effects = contrasts.contrast(rows).query("variant == 'compile-static'").itertuples()
+    found = {effect.phase: outcomes._attempts(SimpleNamespace(rows=rows), effect) for effect in effects}
+    assert found == {"decode": (2, 6), "prefill": (1, 6), "e2e": (0, 6)}
+
+
 # ---------------------------------------------------------------- shown
 
 
@@ -426,3 +463,18 @@ def test_a_control_that_drifted_voids_every_pair_of_its_stacks(tmp_path):
         for drifted in ((), found.drifted)
     ]
     assert refused[0] < refused[1]
+
+
+def test_a_drifted_control_voids_no_pair_of_a_run_that_a_newer_one_replaced(tmp_path):
+    planted_stacks(tmp_path, drift=1.3)
+    (older,) = (tmp_path / "results").glob("*/TR147/*-B")
+    newer = older.with_name(f"{older.name}-newer")
+    shutil.copytree(older, newer)
+    manifest = json.loads((newer / "run.json").read_text())
+    manifest |= {"run": newer.name, "group": "alone", "started_at": "2999-01-01T00:00:00+00:00"}
+    (newer / "run.json").write_text(json.dumps(manifest))
+    found = portability.gather(tmp_path)
+    assert found.control["drifted"].all()
+    assert newer in {run.folder for run in found.measured}
+    assert found.drifted == frozenset()
+    assert not found.pairs["reason"].str.contains("control drifted").any()

@@ -1,5 +1,6 @@
 """What a step waits for: the words, from numbers planted at both sides of each threshold."""
 
+import pandas as pd
 import pytest
 
 from bench_utils import catalog, physics, regimes
@@ -53,6 +54,29 @@ def test_a_profiled_step_stands_beside_its_floors(run):
     assert row["memory_ms"] == pytest.approx(physics.floor_ms(weights, 100.0), rel=0.05)
     assert row["graph_ms"] != row["graph_ms"]
     assert "profiled steps" in regimes.regimes_in_words(table)
+
+
+def test_cells_of_several_batch_sizes_are_steps_of_their_own(make_run):
+    def plant(made):
+        made.receipt |= {"gflops": 100.0}
+        if made.phase == "decode" and made.variant == "eager":
+            made.receipt["profile"] = {"launches": 100.0, "kernel_ms": 0.2}
+
+    run = make_run(plant, models=["gpt2-5m"], variants=["eager", "cudagraph"])
+    rows, receipts = run.rows(), run.receipts()
+    batch = rows.assign(batch_size=8, latency_ms=10 * rows["latency_ms"])
+    batch = batch[batch["index"] < 2]  # of one group the median would be that of the smaller batch
+    both = pd.concat([receipts, receipts.assign(batch_size=8)], ignore_index=True)
+    table = regimes.regime_table(pd.concat([rows, batch], ignore_index=True), both)
+    one, eight = (table.iloc[[place]].squeeze() for place in (0, len(table) // 2))
+    assert len(table) == 2 * 6
+    for column in ("wall_ms", "graph_ms"):
+        assert eight[column] == pytest.approx(10 * one[column], rel=0.01)
+    assert eight["arithmetic_ms"] == pytest.approx(8 * one["arithmetic_ms"])
+    model = catalog.model("gpt2-5m")
+    read = physics.bytes_read(model, "float32", "decode", 16, 16, 8) / 16
+    assert eight["memory_ms"] == pytest.approx(physics.floor_ms(read, 100.0))
+    assert one["memory_ms"] < eight["memory_ms"]
 
 
 def test_without_a_profile_there_is_no_row(make_run):

@@ -7,6 +7,10 @@ import pytest
 from scipy import stats
 
 import bench_utils.statistics as st
+from bench_utils.contrasts import contrast
+from tests.faults import conftest as planting
+
+make_run = planting.make_run
 
 
 def rounds(seed, ratio=1.0, shape=(2000, 6, 40), rho=0.6):
@@ -112,11 +116,24 @@ def test_contrast_mde_is_close_to_the_usual_shortcut():
     assert st.contrast_mde(0.014, 20) < st.contrast_mde(0.014, 6)
 
 
+def test_rounds_without_any_spread_find_every_change():
+    assert st.contrast_mde(0.0, 6) == 0.0
+    assert st.contrast_mde(1e-12, 6) == pytest.approx(0.0, abs=1e-11)
+
+
+def test_a_run_whose_rounds_all_have_one_ratio_is_contrasted(make_run):
+    effects = contrast(make_run(models=["gpt2-5m"], noise=0.0, speed={"compile-static": 0.5}).rows())
+    static = effects[effects["variant"] == "compile-static"]
+    assert set(static["outcome"]) == {"faster"}
+    assert static["mde"].to_numpy() == pytest.approx(0.0, abs=1e-12)
+
+
 @pytest.mark.parametrize("call", [
     lambda: st.minimum_detectable_effect(1),
     lambda: st.minimum_detectable_effect(10, power=0.04),
     lambda: st.contrast_mde(0.01, 1),
-    lambda: st.contrast_mde(0.0, 6),
+    lambda: st.contrast_mde(-0.01, 6),
+    lambda: st.contrast_mde(math.nan, 6),
     lambda: st.contrast_mde(0.01, 6, alpha=1.5),
 ])  # fmt: skip
 def test_impossible_power_questions_are_refused(call):
