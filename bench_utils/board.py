@@ -1,12 +1,16 @@
 """A GPU as its driver sees it: clocks, temperature, power, why it is held back, and who else is on it (NVML).
 
-Read before and after the timed calls of a cell, never between them: asking the driver takes its locks.
+Read before and after the timed calls of a cell, never between them: asking the driver takes its locks. Here alone a
+number of CUDA's becomes a GPU of the driver's.
 """
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 
 from .processes import family
 
@@ -16,15 +20,74 @@ HELD_BACK = {0x08: "hardware slowdown", 0x20: "heat (software)", 0x40: "heat (ha
 POWER_CAP = 0x04
 
 
+def gpu(number: int, whole: bool = False):
+    """NVML's handle of the GPU that is ``cuda:number`` in a measuring process; NVMLError where there is none.
+
+    NVML numbers boards by their bus, and so does CUDA under CUDA_DEVICE_ORDER=PCI_BUS_ID, which workers set; by itself
+    it would begin with the fastest. ``whole``: the board, where CUDA shows an instance of it (MIG).
+    """
+    import pynvml
+
+    pynvml.nvmlInit()
+    found = next(itertools.islice(_visible(), number, None), None)
+    if found is None:
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_FOUND)
+    if isinstance(found, int):
+        return pynvml.nvmlDeviceGetHandleByIndex(found)
+    instance = pynvml.nvmlDeviceGetHandleByUUID(found)
+    return pynvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(instance) if whole else instance
+
+
+def nvml_names() -> list[str]:
+    """Names of the GPUs that CUDA would show, in its order, without touching CUDA; none after one that is not there."""
+    import pynvml
+
+    found: list[str] = []
+    with contextlib.suppress(pynvml.NVMLError):
+        for number in itertools.count():
+            found.append(str(pynvml.nvmlDeviceGetName(gpu(number))))
+    return found
+
+
+def _visible() -> Iterable[int | str]:
+    """What CUDA_VISIBLE_DEVICES names, in its order: NVML's indices, or the id of an instance; without it all.
+
+    As CUDA reads it, and torch.cuda._parse_visible_devices: what is not understood ends the list, what is named twice
+    empties it.
+    """
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is None:
+        return itertools.count()
+    if named.startswith("MIG-"):
+        return named.split(",")[:1]  # a process gets one instance at most
+    read = _of_id if named.startswith("GPU-") else _of_number
+    found = list(itertools.takewhile(lambda index: index is not None, map(read, named.split(","))))
+    return found if len(set(found)) == len(found) else []
+
+
+def _of_number(text: str) -> int | None:
+    begin = re.match(r"\s*\+?(\d+)", text)
+    return int(begin[1]) if begin else None
+
+
+def _of_id(begin: str) -> int | None:
+    """The index of the one board whose id begins so."""
+    import pynvml
+
+    if not begin.startswith("GPU-"):
+        return None
+    boards = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
+    found = [i for i, board in enumerate(boards) if str(pynvml.nvmlDeviceGetUUID(board)).startswith(begin)]
+    return found[0] if len(found) == 1 else None
+
+
 class Board:
     """One GPU. What the driver does not show is None, and never a number that stands for it."""
 
     def __init__(self, device: str) -> None:
         import pynvml
 
-        pynvml.nvmlInit()
-        self._nvml = pynvml
-        self._handle = pynvml.nvmlDeviceGetHandleByIndex(int(device.partition(":")[2] or 0))
+        self._nvml, self._handle = pynvml, gpu(int(device.partition(":")[2] or 0), whole=True)
 
     def read(self, helpers: Sequence[int] = ()) -> dict:
         """MHz, degrees Celsius, watts, reasons in words, and how many processes of others are on the board."""

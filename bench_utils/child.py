@@ -14,11 +14,11 @@ from pathlib import Path
 
 from . import backends, catalog, energy, equivalence, operators, parity, physics, receipts
 from .cells import CellPlan
-from .environment import loaded_versions, single_thread_score
-from .ledger import Ledger, ReadbackError, status_of
+from .environment import loaded_versions, single_thread_score, slugify
+from .ledger import Ledger, require, status_of
 from .privacy import clean
 from .processes import die_with_parent
-from .records import End, Failure, Journal, Process, Sample, kept
+from .records import End, Failure, Journal, Process, Sample, kept, read_manifest
 from .schedule import ProcessPlan, Round
 from .timing import Budget, Call, Clock, Timed, WarmUp, collect, warm_up
 from .window import Window, verdicts
@@ -126,20 +126,22 @@ class Session:
         import torch
 
         torch.set_num_threads(self.request.threads)
-        if self.request.device.startswith("cuda"):
-            torch.cuda.set_device(self.request.device)  # graphs and events are of the current one
-        plan = self.plan
+        plan, device = self.plan, self.request.device
+        if device.startswith("cuda"):
+            torch.cuda.set_device(device)  # graphs and events are of the current one
+            filed = read_manifest(Path(self.request.folder)).device
+            require(receipts.device(filed, slugify(torch.cuda.get_device_name(device))))
         self.backend = backends.make(
             catalog.model(plan.model),
             self.variant,
             plan.dtype,
-            self.request.device,
+            device,
             self.request.weights,
             self.request.seed + plan.round,
             Path(self.request.artifacts),
         )
         self.backend.build()
-        timed = Clock(self.request.device).time(Call(lambda _: None, lambda _: self.backend.load()), 0)
+        timed = Clock(device).time(Call(lambda _: None, lambda _: self.backend.load()), 0)
         self.clock = self.backend.clock()
         self.provenance: dict = timed.result | {"loaded": loaded_versions()}
         self.weights = self.provenance["weights"]
@@ -148,12 +150,10 @@ class Session:
         known = catalog.model(plan.model)
         # own code counts its own way, and a folder may hold another architecture
         expected = 0 if known.remote_code or known.folder else known.parameters
-        status, reason = receipts.first_failure(
+        require(
             receipts.readback(plan.dtype, self.provenance, expected),
             receipts.packages(self.request.packages, self.provenance["loaded"]),
         )
-        if status != "ok":
-            raise ReadbackError(reason)
         if not plan.cold:
             self._single(cell, "load", timed, {"provenance": self.provenance} | self._once())
 
@@ -184,16 +184,19 @@ class Session:
             self._collect(cell, call, budget, warm, ledger)
 
     def _collect(self, cell: CellPlan, call: Call, budget: Budget, warm: WarmUp, ledger: Ledger) -> None:
-        backend, window = self.backend, Window(self.request.device, self.backend.processes())
+        backend, once = self.backend, self.backend.expected_calls(cell.phase, cell.new_tokens)
+        before = backend.receipt() if once else {}
+        window = Window(self.request.device, backend.processes())
         done = collect(call, self.clock, budget, ledger.keep)
         beside = window.close()
-        expected = done.count * backend.expected_calls(cell.phase, cell.new_tokens)
+        facts, expected = backend.receipt(), done.count * once
         receipt = (
             {"runs_in": "the measuring process", "arithmetic": backend.arithmetic}
-            | backend.receipt()
+            | facts
             | {
                 "provenance": self.provenance,
                 "compiled_calls": ledger.compiled_calls,
+                "replayed_calls": facts.get("replayed_calls", 0) - before.get("replayed_calls", 0),
                 "expected_calls": expected,
                 "tokens": [row[:64] for row in ledger.tokens],
                 "warmup_calls": warm.calls,
@@ -205,8 +208,8 @@ class Session:
         )
         if cell.exhibit and self.variant.backend in operators.PROFILED:
             receipt["profile"] = operators.profile(call, self.request.device, max(1, cell.new_tokens))
-        if self.variant.backend in operators.PROFILED:
-            receipt |= operators.peak_memory(call, self.request.device)
+        if self.variant.backend in operators.PROFILED and not facts.get("cudagraphs_requested"):
+            receipt |= operators.peak_memory(call, self.request.device)  # a replay's memory was counted at its capture
         self.clocks += [beside["clock_mhz"]] if "clock_mhz" in beside else []
         same, outputs = self._outputs(cell, ledger.tokens)
         status, reason = receipts.first_failure(
@@ -267,14 +270,15 @@ class Session:
     def _row(self, cell: CellPlan, role: str, index: int, timed: Timed, compiled_calls: int) -> None:
         """Write a call of a cell, unless it only compiled or is one too many."""
         if not self.plan.cold and kept(index, index + 1):
-            self._sample(cell.key, role, index, timed, compiled_calls)
+            counts = self.backend.expected_calls(cell.phase, cell.new_tokens) > 0
+            self._sample(cell.key, role, index, timed, compiled_calls if counts else None)
 
     def _sample(self, cell: str, role: str, index: int, timed: Timed, compiled_calls: int | None) -> None:
         self.journal.append(
             Sample(
                 process=self.plan.process, attempt=self.plan.attempt, cell=cell, role=role, index=index,
                 latency_ms=round(timed.latency_ms, 6), event_ms=timed.event_ms, started_at=round(timed.started_at, 4),
-                compiled_calls=compiled_calls if self.variant.compiled else None,
+                compiled_calls=compiled_calls,
             )
         )  # fmt: skip
 

@@ -8,12 +8,18 @@ from . import frames
 
 
 def shares(rows: pd.DataFrame, phase: str = "decode") -> pd.DataFrame:
-    """Calls of compiled code per timed call of a phase, at worst: a row a model and compiled variant."""
+    """Calls of compiled code per timed call of a phase, at worst: a row a model and variant that must make some.
+
+    A variant with a call that nobody counted has no row: it is not known to be complete.
+    """
     samples = rows[(rows["role"] == "sample") & (rows["phase"] == phase) & (rows["expected_calls"] > 0)]
     grouped = samples.groupby(["model", "variant"], sort=False)
-    return grouped.agg(
-        compiled=("compiled_calls", "min"), expected=("expected_calls", "max"), n=("index", "size")
-    ).reset_index()
+    found = grouped.agg(
+        compiled=("compiled_calls", lambda calls: calls.min(skipna=False)),
+        expected=("expected_calls", "max"),
+        n=("index", "size"),
+    )
+    return found.dropna(subset="compiled").reset_index()
 
 
 def compile_costs(rows: pd.DataFrame, baseline: str = "eager") -> pd.DataFrame:

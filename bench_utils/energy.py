@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
+from .board import gpu
 from .environment import Neighbours, physical_cores
 from .errors import BenchError
 from .processes import family
@@ -82,16 +83,14 @@ class Unknown:
 
 
 class Nvml:
-    """The energy counter of one NVIDIA board since its driver was loaded (Volta and later)."""
+    """The energy counter of the board of ``cuda:number`` since its driver was loaded (Volta and later)."""
 
     name = "NVML total energy counter"
 
-    def __init__(self, index: int) -> None:
+    def __init__(self, number: int) -> None:
         import pynvml
 
-        self._nvml = pynvml
-        pynvml.nvmlInit()
-        self._board = pynvml.nvmlDeviceGetHandleByIndex(index)
+        self._nvml, self._board = pynvml, gpu(number, whole=True)
         pynvml.nvmlDeviceGetTotalEnergyConsumption(self._board)  # raises where there is none
 
     def read(self) -> float | None:
@@ -230,11 +229,11 @@ def _too_little(calls: int, tokens: int) -> str | None:
     return None if tokens > 0 else "the calls gave no token"
 
 
-def _find_nvml(index: int) -> tuple[Meter | None, str | None]:
+def _find_nvml(number: int) -> tuple[Meter | None, str | None]:
     import pynvml
 
     try:
-        meter = Nvml(index)
+        meter = Nvml(number)
     except pynvml.NVMLError as error:
         return None, f"the GPU has no energy counter that its driver shows ({error})"
     return meter, None

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import psutil
 
+from .board import gpu, nvml_names
 from .errors import BenchError, unknown
 
 # Makes the machine's hash this project's own: it cannot be looked up elsewhere.
@@ -75,18 +76,6 @@ def physical_cores() -> int:
     """Physical cores this process may use."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(psutil.cpu_count(logical=False) or 1, allowed)
-
-
-def nvml_names() -> list[str]:
-    """Names of the NVIDIA GPUs that the driver lists, without touching CUDA."""
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return []
-    handles = (pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount()))
-    return [str(pynvml.nvmlDeviceGetName(h)) for h in handles]
 
 
 def devices() -> list[Device]:
@@ -210,11 +199,10 @@ def _read(path: str) -> str | None:
     return None
 
 
-def _gpu_facts(index: int) -> dict:
+def _gpu_facts(number: int) -> dict:
     import pynvml
 
-    pynvml.nvmlInit()
-    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+    handle = gpu(number)
     cuda = pynvml.nvmlSystemGetCudaDriverVersion_v2()
     return {
         "gpu": str(pynvml.nvmlDeviceGetName(handle)),

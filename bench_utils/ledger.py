@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from . import receipts
 from .backends import Backend
 from .errors import CellError
 from .timing import Timed
@@ -26,13 +27,21 @@ class Ledger:
         made = self._backend.compiled_calls() - self._seen
         self._seen += made
         self.compiled_calls += made if role == "sample" else 0
-        self.tokens = self.tokens or self._backend.tokens(timed.result)
+        if role == "sample":  # the first is that of the prompt which plain PyTorch is asked too
+            self.tokens = self.tokens or self._backend.tokens(timed.result)
         self.lengths.add(len(timed.result) if hasattr(timed.result, "__len__") else 1)
         self._write(role, index, timed, made)
 
 
 class ReadbackError(RuntimeError):
-    """The loaded weights are not what the label says."""
+    """What was loaded, or where, is not what the label says."""
+
+
+def require(*results: tuple[str, str | None]) -> None:
+    """ReadbackError with the reason of the first result that is not ok."""
+    status, reason = receipts.first_failure(*results)
+    if status != "ok":
+        raise ReadbackError(reason)
 
 
 def status_of(error: Exception) -> str:

@@ -17,7 +17,8 @@ def engagement(receipt: dict, compiled_calls: int, expected_calls: int) -> tuple
     """Whether the timed calls ran compiled, every one: ``ok``, ``not_compiled``, ``recompile_storm`` or ``graph_skip``.
 
     That a graph exists, and that nothing recompiled while timed, is passed by the very failure this looks for:
-    once Dynamo's limit is reached the rest runs eager, quietly.
+    once Dynamo's limit is reached the rest runs eager, quietly. Inductor leaves graphs out as quietly, so of a receipt
+    that asks for them ``replayed_calls``, those of the timed calls, are as many.
     """
     if not expected_calls:
         return "ok", None
@@ -30,10 +31,23 @@ def engagement(receipt: dict, compiled_calls: int, expected_calls: int) -> tuple
             "recompile_storm",
             f"{share}; {receipt.get('cache_entries')} cache entries, limit {limit}: the rest ran eager",
         )
-    if receipt.get("cudagraphs_requested") and not receipt.get("cudagraph_replays"):
+    replayed = receipt.get("replayed_calls", 0)
+    if receipt.get("cudagraphs_requested") and replayed < expected_calls:
         return (
             "graph_skip",
-            f"CUDA graphs were asked for and none was replayed ({receipt.get('cudagraph_skips')} skips)",
+            f"CUDA graphs were asked for, {replayed} of {expected_calls} timed calls replayed one "
+            f"({receipt.get('cudagraph_skips')} skips in all)",
+        )
+    return "ok", None
+
+
+def device(filed: str, found: str) -> tuple[str, str | None]:
+    """Whether the GPU that PyTorch runs on is the one, by slug, that the run is filed under."""
+    if found != filed:
+        return (
+            "silent_fallback",
+            f"the run is filed under {filed}, PyTorch runs on {found}; leave CUDA_DEVICE_ORDER unset, or name the GPU "
+            "by its id in CUDA_VISIBLE_DEVICES",
         )
     return "ok", None
 

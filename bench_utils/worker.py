@@ -1,7 +1,7 @@
 """A program: one round. Reads a request on stdin, forks a measuring process per variant, reports on stdout.
 
 It imports what every child needs, once, and never touches a device; a child is forked in milliseconds instead of
-started in seconds. Where there is no fork, children are spawned.
+started in seconds. Where there is no fork, or none would help, children are spawned.
 """
 
 from __future__ import annotations
@@ -19,14 +19,20 @@ from .processes import classify_exit, die_with_parent, kill_group, oom_kills
 from .records import End, Journal
 from .schedule import ProcessPlan, Round
 
-START_METHOD = "fork" if sys.platform == "linux" else "spawn"
+
+def start_method() -> str:
+    """``fork`` on Linux; but of an instance (MIG) PyTorch asks CUDA itself, which no forked child could then use."""
+    instance = os.environ.get("CUDA_VISIBLE_DEVICES", "").startswith("MIG-")
+    return "fork" if sys.platform == "linux" and not instance else "spawn"
 
 
 def main() -> None:
     """Measure the round described on stdin."""
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # CUDA's numbers are then the driver's
+    os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # compile workers would outlive the child that asked for them
     request = Round.model_validate_json(sys.stdin.readline())
     die_with_parent(int(os.environ["BENCH_PARENT"]))
-    context = multiprocessing.get_context(os.environ.get("BENCH_START_METHOD", START_METHOD))
+    context = multiprocessing.get_context(os.environ.get("BENCH_START_METHOD") or start_method())
     if context.get_start_method() == "fork":
         _preload()
     for plan in request.processes:
@@ -34,13 +40,10 @@ def main() -> None:
 
 
 def _preload() -> None:
-    import torch
-    import torch._inductor.compile_fx
+    import torch._inductor.compile_fx  # noqa: F401
     import transformers.models.gpt2.modeling_gpt2  # noqa: F401
 
     from .backends import transformers as _engine  # noqa: F401
-
-    torch._inductor.config.compile_threads = 1  # compile workers would outlive the child that asked for them
 
 
 def say(**event) -> None:

@@ -102,6 +102,7 @@ def rapl(tmp_path, world):
 @pytest.fixture
 def board(world, monkeypatch):
     made = Board(world)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(pynvml, "nvmlInit", lambda: None)
     monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByIndex", lambda index: f"board {index}")
     monkeypatch.setattr(pynvml, "nvmlDeviceGetTotalEnergyConsumption", lambda handle: made.millijoules)

@@ -30,6 +30,8 @@ def capture(step: Callable[[], None], device: str) -> torch.cuda.CUDAGraph:
         # a capture that fails does not leave its own stream: the outer context does
         with torch.cuda.stream(torch.cuda.current_stream(device)), torch.cuda.graph(graph):
             step()
+    except torch.OutOfMemoryError:  # a RuntimeError too, with a status of its own
+        raise
     except RuntimeError as error:
         raise CellError("graph_skip", f"the decode step cannot be captured: {error}") from error
     return graph
@@ -99,4 +101,5 @@ class CudaGraphBackend(TransformersBackend):
             "cudagraphs_requested": self._graph is not None,
             "cudagraphs_recorded": self._graphs.captures,
             "cudagraph_replays": self._graphs.replays,
+            "replayed_calls": self._graphs.replays,
         }

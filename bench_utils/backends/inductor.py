@@ -7,6 +7,7 @@ import torch._dynamo
 from torch._dynamo.utils import counters
 from torch._inductor import list_mode_options
 from torch._inductor.compile_fx import compile_fx
+from torch._inductor.cudagraph_trees import reset_cudagraph_trees
 
 
 class GraphCounter:
@@ -58,18 +59,33 @@ class CountingInductor:
         self._options = list_mode_options(mode, dynamic)
         self._cudagraphs = bool(self._options.get("triton.cudagraphs"))
         self._graphs = GraphCounter()
-        self.calls = 0
+        if self._cudagraphs:
+            reset_cudagraph_trees()  # Dynamo's reset has torch.compile's own backend do it, and a callable not
+        self.calls = self.replayed_calls = 0
         self.entries_at_start = self._entries()
         self.forward = torch.compile(forward, backend=self._backend, dynamic=dynamic)
 
     def _backend(self, graph, inputs):
         compiled = compile_fx(graph, inputs, config_patches=dict(self._options))
+        if self._cudagraphs:
+            compiled = self._watched(compiled)
 
         def counted(*args):
             self.calls += 1
             return compiled(*args)
 
         return counted
+
+    def _watched(self, compiled):
+        """Count the calls that replayed a graph: past a limit of re-recordings Inductor goes on without, quietly."""
+
+        def watched(*args):
+            before = self._graphs.replays
+            found = compiled(*args)
+            self.replayed_calls += self._graphs.replays > before
+            return found
+
+        return watched
 
     def _entries(self) -> int:
         """Dynamo's cache entries of the code object: the recompile limit is spent per code object."""
@@ -99,5 +115,6 @@ class CountingInductor:
         if self._cudagraphs:
             facts["cudagraphs_recorded"] = self._graphs.captures
             facts["cudagraph_replays"] = self._graphs.replays
+            facts["replayed_calls"] = self.replayed_calls
             facts["cudagraph_skips"] = counters["inductor"]["cudagraph_skips"]
         return facts

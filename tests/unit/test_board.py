@@ -19,6 +19,7 @@ def refuse(*_):
 @pytest.fixture
 def driver(monkeypatch):
     """A busy GPU that this process alone uses; ``answers`` may be changed by a test."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     answers = {
         "nvmlInit": lambda: None,
         "nvmlDeviceGetHandleByIndex": lambda index: f"board {index}",

@@ -1,5 +1,8 @@
 """What only a GPU shows: as far as a processor can tell it, and on one where there is one."""
 
+import os
+import subprocess
+import sys
 import time
 from types import SimpleNamespace
 
@@ -8,7 +11,7 @@ import pytest
 import torch
 from torch.autograd import DeviceType
 
-from bench_utils import backends, catalog, gates, ledger, operators, physics, receipts, regimes
+from bench_utils import backends, board, catalog, gates, ledger, operators, physics, receipts, regimes
 from bench_utils.progress import progress
 from bench_utils.rounds import Rounds
 from bench_utils.study import Study
@@ -110,6 +113,12 @@ def test_a_round_that_took_longer_than_predicted_lengthens_the_next(tmp_path, mo
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
 class TestOnAGpu:
+    def test_the_driver_and_pytorch_number_the_same_gpus_alike(self):
+        code = "import torch; print(*map(torch.cuda.get_device_name, range(torch.cuda.device_count())), sep='\\n')"
+        ordered = os.environ | {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+        said = subprocess.run([sys.executable, "-c", code], env=ordered, capture_output=True, text=True, check=True)
+        assert board.nvml_names() == said.stdout.splitlines()
+
     def test_a_sleep_of_known_length_takes_it_on_both_clocks(self):
         clock = Clock("cuda:0")
 

@@ -7,8 +7,9 @@ is what runs is shown by the smoke run of the report.
 import pytest
 import torch
 
-from bench_utils import backends, catalog, receipts
+from bench_utils import backends, catalog, ledger, receipts
 from bench_utils.backends import inductor
+from bench_utils.timing import Timed
 
 
 @pytest.fixture
@@ -128,10 +129,22 @@ def test_an_eager_label_over_compiled_code_has_no_expected_calls(engine):
     (0, 16, {}, "not_compiled"),
     (15, 16, {}, "recompile_storm"),
     (16, 16, {"cudagraphs_requested": True, "cudagraph_replays": 0}, "graph_skip"),
-    (16, 16, {"cudagraphs_requested": True, "cudagraph_replays": 16}, "ok"),
+    (16, 16, {"cudagraphs_requested": True, "cudagraph_replays": 99, "replayed_calls": 1}, "graph_skip"),
+    (16, 16, {"cudagraphs_requested": True, "cudagraph_replays": 99, "replayed_calls": 15}, "graph_skip"),
+    (16, 16, {"cudagraphs_requested": True, "cudagraph_replays": 99, "replayed_calls": 16}, "ok"),
+    (16, 16, {"cudagraphs_requested": False, "replayed_calls": 0}, "ok"),
 ])  # fmt: skip
 def test_engagement_is_counted_and_not_believed(made, expected, receipt, status):
     assert receipts.engagement(receipt, made, expected)[0] == status
+
+
+def test_the_tokens_of_a_cell_are_those_of_its_first_timed_call(engine):
+    made, rows = engine("eager"), []
+    book = ledger.Ledger(made, lambda *row: rows.append(row))
+    for role, index, token in (("warmup", 0, 7), ("warmup", 1, 8), ("sample", 0, 9), ("sample", 1, 10)):
+        book.keep(role, index, Timed([torch.tensor([[token]])], 1.0, None, 0.0))
+    assert book.tokens == [[9]]
+    assert len(rows) == 4
 
 
 def test_cuda_graph_variants_say_what_they_need():
