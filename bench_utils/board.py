@@ -38,6 +38,11 @@ def gpu(number: int, whole: bool = False):
     return pynvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(instance) if whole else instance
 
 
+def number_by_bus() -> None:
+    """Have CUDA number GPUs as the driver does, unless the user chose; to be called before CUDA is first asked."""
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+
+
 def nvml_names() -> list[str]:
     """Names of the GPUs that CUDA would show, in its order, without touching CUDA; none after one that is not there."""
     import pynvml

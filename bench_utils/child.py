@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import itertools
 import os
 import sys
 import time
@@ -71,10 +70,17 @@ class Session:
         try:
             code = self._cells()
         finally:
-            if self.backend is not None:
-                self.backend.close()
+            self._close()
         self.journal.append(End(process=plan.process, attempt=plan.attempt, exit_code=code, finished_at=time.time()))
         return code
+
+    def _close(self) -> None:
+        """An engine that does not stop as it should has measured all the same: its log says what it said."""
+        try:
+            if self.backend is not None:
+                self.backend.close()
+        except Exception:
+            traceback.print_exc()
 
     def _cells(self) -> int:
         if reason := backends.unavailable(self.variant, self.request.device):
@@ -141,7 +147,8 @@ class Session:
             Path(self.request.artifacts),
         )
         self.backend.build()
-        timed = Clock(device).time(Call(lambda _: None, lambda _: self.backend.load()), 0)
+        clock = Clock(device)
+        timed = clock.time(Call(lambda _: None, lambda _: self.backend.load()), 0)
         self.clock = self.backend.clock()
         self.provenance: dict = timed.result | {"loaded": loaded_versions()}
         self.weights = self.provenance["weights"]
@@ -155,7 +162,7 @@ class Session:
             receipts.packages(self.request.packages, self.provenance["loaded"]),
         )
         if not plan.cold:
-            self._single(cell, "load", timed, {"provenance": self.provenance} | self._once())
+            self._single(cell, "load", timed, {"provenance": self.provenance} | self._once(), clock.timer)
 
     def _once(self) -> dict:
         """Observations that a round, or a run, needs only once."""
@@ -207,11 +214,11 @@ class Session:
             | beside
         )
         if cell.exhibit and self.variant.backend in operators.PROFILED:
-            receipt["profile"] = operators.profile(call, self.request.device, max(1, cell.new_tokens))
+            receipt["profile"] = operators.profile(call, self.request.device, _forwards(cell))
         if self.variant.backend in operators.PROFILED and not facts.get("cudagraphs_requested"):
             receipt |= operators.peak_memory(call, self.request.device)  # a replay's memory was counted at its capture
         self.clocks += [beside["clock_mhz"]] if "clock_mhz" in beside else []
-        same, outputs = self._outputs(cell, ledger.tokens)
+        same, outputs = equivalence.check(backend, cell.phase, cell.new_tokens, ledger.tokens)
         status, reason = receipts.first_failure(
             receipts.engagement(receipt, ledger.compiled_calls, expected),
             receipts.lengths(ledger.lengths),
@@ -220,37 +227,13 @@ class Session:
             receipts.steadiness(warm.steady) if not cell.exhibit else ("ok", None),
         )
         if self.request.energy and cell.phase == "e2e" and not cell.exhibit:
-            receipt["energy"] = self._energy(call, done.count)
+            again = energy.repeated(self.clock, call, done.count, sum(map(len, ledger.tokens)))
+            receipt["energy"] = energy.measure_on(self.request.device, again, backend.processes())
         self._end(
             cell, status=status, reason=reason, stop_reason=done.stop_reason, count=done.count, steady=warm.steady,
             timer=self.clock.timer, tokens_in=backend.tokens_in(backend.prompt(0)),
             tokens_out=sum(map(len, ledger.tokens)), receipt=receipt | {"equivalence": outputs},
         )  # fmt: skip
-
-    def _energy(self, call: Call, index: int) -> dict:
-        """Energy of more calls of the same kind, after those that count, each with a prompt of its own."""
-        indices = itertools.count(index)
-
-        def run_for(more: energy.More) -> int:
-            tokens = 0
-            while more():
-                timed = self.clock.time(call, next(indices))
-                tokens += sum(map(len, self.backend.tokens(timed.result)))
-            return tokens
-
-        return energy.measure_on(self.request.device, run_for, self.backend.processes())
-
-    def _outputs(self, cell: CellPlan, tokens: list[list[int]]) -> tuple[list, dict]:
-        """Verdicts and evidence on what the cell computed, against plain PyTorch on the same weights and prompt."""
-        prompt, steps = self.backend.prompt(0), cell.new_tokens
-        greedy, plain = self.backend.plain(prompt, steps)
-        arithmetic = self.backend.arithmetic
-        verdict = equivalence.token_verdict(cell.phase, tokens, self.backend.tokens(greedy), arithmetic)
-        own = self.backend.logits(prompt, greedy)
-        if own is None:
-            return [verdict], {"compared": "tokens"}
-        found = equivalence.compare(own, plain, arithmetic)
-        return [equivalence.verdict(found), verdict], found.asdict()
 
     def _startup(self, cell: CellPlan, warm: WarmUp) -> None:
         """Rows of the first request of a process, and of what compiling it cost."""
@@ -261,11 +244,11 @@ class Session:
             cost = Timed(None, warm.compile_ms, None, warm.first.started_at)
             self._single(cell, phase, cost, {"compile_calls": warm.compile_calls} | self.backend.receipt())
 
-    def _single(self, cell: CellPlan, phase: str, timed: Timed, receipt: dict) -> None:
-        """A cell of one sample."""
+    def _single(self, cell: CellPlan, phase: str, timed: Timed, receipt: dict, timer: str | None = None) -> None:
+        """A cell of one sample, timed by the clock of the calls unless another is named."""
         single = cell.model_copy(update={"phase": phase})
         self._sample(single.key, "sample", 0, timed, None)
-        self._end(single, status="ok", count=1, timer=self.clock.timer, receipt=receipt)
+        self._end(single, status="ok", count=1, timer=timer or self.clock.timer, receipt=receipt)
 
     def _row(self, cell: CellPlan, role: str, index: int, timed: Timed, compiled_calls: int) -> None:
         """Write a call of a cell, unless it only compiled or is one too many."""
@@ -288,6 +271,11 @@ class Session:
 
 # A cold process only compiles: three calls at most once the counters stand still.
 COLD = Budget(warmup_seconds=0.0, warmup_max_seconds=0.0, steady_window=1)
+
+
+def _forwards(cell: CellPlan) -> int:
+    """Forwards of one call: a prompt's, and one for each token after the first."""
+    return cell.new_tokens + (cell.phase != "decode")
 
 
 def _call(backend: backends.Backend, cell: CellPlan) -> Call:

@@ -18,6 +18,7 @@ from .environment import Neighbours, physical_cores
 from .errors import BenchError
 from .processes import family
 from .receipts import exclusivity
+from .timing import Call, Clock
 
 SECONDS = 5.0  # NVML's counter is up to 100 ms old: 2 % of five seconds
 CALLS = 20
@@ -190,6 +191,22 @@ def measure_on(device: str, run_for: Callable[[More], int], helpers: Sequence[in
     """``measure`` with the meter of a device, as a receipt holds it; ``reason`` in place of numbers without one."""
     meter, reason = find(device)
     return (measure(meter, run_for, helpers=helpers) if meter else Unknown(reason)).asdict()
+
+
+def repeated(clock: Clock, call: Call, first: int, tokens: int) -> Callable[[More], int]:
+    """What to meter: a call again and again, from prompt ``first`` on, each with a prompt of its own.
+
+    A call gives ``tokens`` tokens, as those that were timed did: to read them back would be metered too.
+    """
+
+    def run_for(more: More) -> int:
+        calls = 0
+        while more():
+            clock.time(call, first + calls)
+            calls += 1
+        return tokens * calls
+
+    return run_for
 
 
 class _Pace:

@@ -56,3 +56,19 @@ def token_verdict(phase: str, own: list[list[int]], plain: list[list[int]], dtyp
         return "ok", None
     same = sum(a == b for mine, theirs in zip(own, expected, strict=False) for a, b in zip(mine, theirs, strict=False))
     return "token_mismatch", f"{same} of {sum(map(len, expected))} tokens are those of plain greedy decoding"
+
+
+def check(backend, phase: str, steps: int, tokens: list[list[int]]) -> tuple[list[tuple[str, str | None]], dict]:
+    """Verdicts and evidence on what a cell computed, against plain PyTorch on the same weights and prompt.
+
+    ``tokens`` are those of its first timed call, whose prompt is ``backend.prompt(0)``. An engine that shows no logits
+    is compared by its tokens alone.
+    """
+    prompt, arithmetic = backend.prompt(0), backend.arithmetic
+    greedy, plain = backend.plain(prompt, steps)
+    same = token_verdict(phase, tokens, backend.tokens(greedy), arithmetic)
+    own = backend.logits(prompt, greedy)
+    if own is None:
+        return [same], {"compared": "tokens"}
+    found = compare(own, plain, arithmetic)
+    return [verdict(found), same], found.asdict()

@@ -99,6 +99,15 @@ def family(pids: Iterable[int]) -> set[int]:
     return found
 
 
+def await_end(pids: Iterable[int], seconds: float = 15.0) -> None:
+    """Wait until processes have ended, or for so long."""
+    found = []
+    for pid in pids:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found.append(psutil.Process(pid))
+    psutil.wait_procs(found, timeout=seconds)
+
+
 @contextlib.contextmanager
 def exclusive() -> Iterator[None]:
     """One measurement at a time on this machine: two would slow each other down."""

@@ -14,8 +14,9 @@ import time
 from pathlib import Path
 
 from . import child
+from .board import number_by_bus
 from .privacy import clean
-from .processes import classify_exit, die_with_parent, kill_group, oom_kills
+from .processes import await_end, classify_exit, die_with_parent, family, kill_group, oom_kills
 from .records import End, Journal
 from .schedule import ProcessPlan, Round
 
@@ -28,7 +29,7 @@ def start_method() -> str:
 
 def main() -> None:
     """Measure the round described on stdin."""
-    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # CUDA's numbers are then the driver's
+    number_by_bus()
     os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # compile workers would outlive the child that asked for them
     request = Round.model_validate_json(sys.stdin.readline())
     die_with_parent(int(os.environ["BENCH_PARENT"]))
@@ -80,7 +81,9 @@ class Supervisor:
         while True:
             if not receiver.poll(self.request.cell_timeout):
                 reason = f"no answer within {self.request.cell_timeout:g} s"
+                helpers = family([process.pid]) - {process.pid}
                 kill_group(process.pid)
+                await_end(helpers)  # a server that is still ending would share the machine with the next process
                 break
             try:
                 running = receiver.recv()

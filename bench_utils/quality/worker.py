@@ -16,6 +16,7 @@ import torch
 from pydantic import BaseModel
 
 from .. import catalog
+from ..board import number_by_bus
 from ..errors import BenchError, CellError
 from ..ledger import status_of
 from ..loading import load_tokenizer
@@ -139,6 +140,7 @@ def _refuse_missing(scores: list[Score]) -> None:
 
 def main() -> None:
     """Score the arm described on stdin."""
+    number_by_bus()
     request = Request.model_validate_json(sys.stdin.readline())
     die_with_parent(int(os.environ["BENCH_PARENT"]))
     torch.set_num_threads(request.threads)
