@@ -150,7 +150,7 @@ class Session:
         clock = Clock(device)
         timed = clock.time(Call(lambda _: None, lambda _: self.backend.load()), 0)
         self.clock = self.backend.clock()
-        self.provenance: dict = timed.result | {"loaded": loaded_versions()}
+        self.provenance: dict = self.backend.read_back() | {"loaded": loaded_versions()}
         self.weights = self.provenance["weights"]
         gc.collect()
         gc.freeze()  # what was loaded stays: each cell's collection then takes no time
@@ -162,7 +162,16 @@ class Session:
             receipts.packages(self.request.packages, self.provenance["loaded"]),
         )
         if not plan.cold:
-            self._single(cell, "load", timed, {"provenance": self.provenance} | self._once(), clock.timer)
+            self._loaded(cell, timed, clock.timer)
+
+    def _loaded(self, cell: CellPlan, timed: Timed, timer: str) -> None:
+        """The row of loading. PyTorch draws seeded weights and loads none, so their row has no latency."""
+        receipt = {"provenance": self.provenance} | self._once()
+        if self.weights == "architecture" and self.variant.backend in operators.PROFILED:
+            drawn = cell.model_copy(update={"phase": "load"})
+            self._end(drawn, status="ok", reason="seeded weights are drawn and not loaded", receipt=receipt)
+        else:
+            self._single(cell, "load", timed, receipt, timer)
 
     def _once(self) -> dict:
         """Observations that a round, or a run, needs only once."""

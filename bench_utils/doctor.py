@@ -224,9 +224,17 @@ def _variants(target: Device) -> Iterator[Check]:
     """Every variant on a device but those that the tool tests itself with."""
     for variant in catalog.VARIANTS.values():
         if variant.backend != "planted":
-            reason = backends.unavailable(variant, target.name)
+            reason = _unavailable(variant, target.name)
             needed = "to measure" if variant.name == "eager" else ""
             yield Check(f"variants on {target.name}", variant.name, reason is None, reason or variant.help, needed)
+
+
+def _unavailable(variant: catalog.Variant, device: str) -> str | None:
+    """Why a variant cannot run; a package that is broken takes no line from the others."""
+    try:
+        return backends.unavailable(variant, device)
+    except Exception as error:
+        return f"{variant.name} cannot be looked at: {type(error).__name__}: {error}"
 
 
 def _gib(size: int) -> str:

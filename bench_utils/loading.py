@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,10 +44,20 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model ready to run, in evaluation mode, with its provenance."""
+    """A model ready to run, in evaluation mode; its provenance is read back from it when it is first asked for.
+
+    ``source``: where the weights came from; ``revision``: the commit that they were fetched at, if any.
+    """
 
     module: torch.nn.Module
-    provenance: Provenance
+    model: Model
+    source: str
+    revision: str | None
+
+    @cached_property
+    def provenance(self) -> Provenance:
+        """What was loaded, whatever was asked for."""
+        return _provenance(self.model, self.module, self.source, self.revision)
 
 
 def resolve_weights(weights: str, models: Iterable[Model]) -> str:
@@ -81,6 +92,13 @@ def prefetch(models: Iterable[Model]) -> None:
                 _fetched(model, trusted=False)
 
 
+def fetched(model: Model, weights: str) -> Model:
+    """The model with its checkpoint in the cache, at one commit, if it comes from the hub. Raises BenchError."""
+    if model.folder or not model.repository or resolve_weights(weights, [model]) != "hub":
+        return model
+    return replace(model, revision=_fetched(model, trusted=False).name)
+
+
 def load_model(
     name: str | Model,
     device: str = "cpu",
@@ -105,7 +123,7 @@ def load_model(
     else:
         module, revision = _pretrained(model, device, dtype, trust_remote_code)
     module.eval()
-    return Loaded(module, _provenance(model, module, source, revision))
+    return Loaded(module, model, source, revision)
 
 
 def load_tokenizer(name: str | Model):

@@ -77,8 +77,8 @@ def main() -> None:
     found = {}
     for name in MODELS:
         engine = backends.make(catalog.model(name), catalog.variant("eager"), "float32", "cpu", "architecture", 0)
-        provenance = engine.load()
-        found[provenance["digest"]] = {"model": name, "dtype": "float32", "prompts": observe(engine)}
+        engine.load()
+        found[engine.read_back()["digest"]] = {"model": name, "dtype": "float32", "prompts": observe(engine)}
     print(json.dumps(found, indent=None, separators=(",", ":")))
 
 

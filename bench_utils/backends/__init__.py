@@ -27,10 +27,13 @@ class Backend(Protocol):
         """A key of ``equivalence.TOLERANCE``: the dtype, or ``mixed`` where weights of full precision meet less."""
 
     def build(self) -> None:
-        """Make what the engine loads, untimed: nothing, or a file exported from the checkpoint."""
+        """Have what the engine loads, untimed: a checkpoint fetched, or a file exported from it."""
 
-    def load(self) -> dict:
-        """Load the weights; the provenance, read back from them."""
+    def load(self) -> None:
+        """Load the weights."""
+
+    def read_back(self) -> dict:
+        """The provenance of what was loaded, read back from it, untimed."""
 
     def clock(self) -> Clock:
         """The clock that times the calls; its name is in every row."""

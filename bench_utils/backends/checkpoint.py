@@ -9,7 +9,7 @@ import torch
 from transformers import DynamicCache
 
 from ..catalog import TORCH_DTYPES, Model, Variant
-from ..loading import load_model
+from ..loading import fetched, load_model
 from ..timing import Clock
 
 
@@ -40,14 +40,18 @@ class Checkpoint:
         return self.dtype
 
     def build(self) -> None:
-        """Nothing to build: this engine loads the checkpoint as it is."""
+        """Have the checkpoint here, and stay at its commit: what comes over a network is not what load times."""
+        self.model = fetched(self.model, self.weights)
 
-    def load(self) -> dict:
-        """The checkpoint in memory; its provenance. A dtype that PyTorch does not have is loaded in full precision."""
+    def load(self) -> None:
+        """The checkpoint in memory. A dtype that PyTorch does not have is loaded in full precision."""
         dtype = self.dtype if self.dtype in TORCH_DTYPES else "float32"
-        loaded = load_model(self.model, self.device, dtype, self.weights)
-        self.module, self.config = loaded.module, loaded.module.config
-        return loaded.provenance.asdict()
+        self._loaded = load_model(self.model, self.device, dtype, self.weights)
+        self.module, self.config = self._loaded.module, self._loaded.module.config
+
+    def read_back(self) -> dict:
+        """Where the weights came from, and what they are."""
+        return self._loaded.provenance.asdict()
 
     def close(self) -> None:
         """Nothing to stop."""
@@ -110,13 +114,19 @@ class Exported(Checkpoint):
 
     def build(self) -> None:
         """Load the reference, untimed, and have the engine's file made unless it is there."""
-        self.provenance = Checkpoint.load(self)
+        super().build()
+        Checkpoint.load(self)
+        self.provenance = Checkpoint.read_back(self)
         self.file = self.export(self.provenance["digest"])
 
     def export(self, digest: str) -> Path:
         """The engine's file, through ``artifacts.artifact``."""
         raise NotImplementedError
 
-    def load(self) -> dict:
-        """The engine ready to run from its file; the provenance, with the dtype read back from what was loaded."""
+    def load(self) -> None:
+        """The engine ready to run from its file."""
         raise NotImplementedError
+
+    def read_back(self) -> dict:
+        """The provenance of the checkpoint, with what the file says of itself."""
+        return self.provenance

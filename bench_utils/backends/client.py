@@ -14,6 +14,7 @@ from .stream import Dialect, Piece, Stream
 
 # Longest silence before a token, in seconds; the limit of a whole cell is the worker's.
 LIMIT = 120.0
+_SECRET_LENGTH = 8  # a shorter key is a placeholder, and a part of ordinary words
 _SILENT = (b":", b"event:", b"id:", b"retry:")  # lines of server-sent events that carry no data
 
 
@@ -23,21 +24,22 @@ class Client:
     llama.cpp's server promises to keep a connection and closes it after a streamed answer: a request sent into that
     moment is lost. Connecting is part of the latency, the same for every server.
     ``last_words()`` is what the server said last, for the case that it dies. Every failure is a CellError, and none
-    names the server's address.
+    names the server's address or the key that it is asked with.
     """
 
     def __init__(
         self,
         url: str,
         dialect: Dialect,
-        headers: dict[str, str] | None = None,
+        key: str = "",
         limit: float = LIMIT,
         last_words: Callable[[], str] = lambda: "",
     ) -> None:
         self.url, self.dialect, self.limit, self.last_words = url.rstrip("/"), dialect, limit, last_words
+        self._hidden = {self.url: "[server]"} | ({key: "[key]"} if len(key) >= _SECRET_LENGTH else {})
         fixed = {"accept-encoding": "identity", "content-type": "application/json", "connection": "close"}
         self._http = httpx.Client(
-            base_url=self.url, headers=fixed | (headers or {}), timeout=limit,
+            base_url=self.url, headers=fixed | ({"authorization": f"Bearer {key}"} if key else {}), timeout=limit,
             limits=httpx.Limits(max_keepalive_connections=0),
             trust_env=False,  # proxies are for the world outside, and most servers are on this machine
         )  # fmt: skip
@@ -82,6 +84,9 @@ class Client:
             yield
         except httpx.TimeoutException:
             raise self.silence() from None
+        except httpx.LocalProtocolError:  # its message quotes the header that is at fault
+            said = "a request that HTTP does not allow; look at the address and the key of the server"
+            raise self.error("unavailable", said) from None
         except httpx.HTTPError as error:
             said = self.last_words() or "its last words are unknown"
             raise self.error("server_died", f"the connection to the server was lost ({error}): {said}") from None
@@ -91,8 +96,10 @@ class Client:
         return self.error("timeout", f"no token within {self.limit:g} s")
 
     def error(self, status: str, message: str) -> CellError:
-        """The error of a cell; it does not name the server's address."""
-        return CellError(status, message.replace(self.url, "[server]"))
+        """The error of a cell; it names neither the server's address nor the key."""
+        for private, word in self._hidden.items():
+            message = message.replace(private, word)
+        return CellError(status, message)
 
 
 class Answer:

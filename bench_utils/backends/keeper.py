@@ -5,6 +5,7 @@ adopts every orphan below it, sleeps until the server ends, its parent dies or i
 that is left. It imports nothing that takes time: it is part of what ``load`` measures.
 """
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -50,20 +51,33 @@ def _watch(parent: int) -> None:
 
 
 def _end_all() -> None:
-    """Ask every child to end, orphans that are adopted meanwhile too; after a while, make all descendants."""
+    """Ask every child to end, orphans that are adopted meanwhile too; after a while, make all descendants.
+
+    Any of them may be gone between being listed and being asked.
+    """
     import psutil
 
     deadline, me = time.monotonic() + GRACE_SECONDS, psutil.Process()
     asked: set[int] = set()
-    while left := [p for p in me.children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE]:
+    while left := [p for p in me.children(recursive=True) if _runs(p)]:
         children = {p.pid for p in me.children()}
         for process in left:
-            if time.monotonic() > deadline:
-                process.kill()
-            elif process.pid in children - asked:
-                asked.add(process.pid)
-                process.terminate()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if time.monotonic() > deadline:
+                    process.kill()
+                elif process.pid in children - asked:
+                    asked.add(process.pid)
+                    process.terminate()
         psutil.wait_procs(left, timeout=0.1)
+
+
+def _runs(process) -> bool:
+    """Whether a process has not ended."""
+    import psutil
+
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shlex
 import signal
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import httpx
@@ -51,6 +53,10 @@ class Server:
         """Whether the server has not ended."""
         return self._process.poll() is None
 
+    def threads(self) -> int | None:
+        """Threads of everything below the keeper, working or not."""
+        return _threads(_below(self.pid))
+
     def wait(self, path: str, seconds: float = START_SECONDS) -> None:
         """Ask ``path`` until the answer is 200; CellError ``server_died`` or ``timeout`` with what the server said."""
         deadline = time.monotonic() + seconds
@@ -90,8 +96,9 @@ class Server:
         try:
             self._process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            for process in (*psutil.Process(self.pid).children(recursive=True), self._process):
-                process.kill()
+            for process in (*_below(self.pid), self._process):
+                with contextlib.suppress(psutil.NoSuchProcess):  # it may have ended meanwhile
+                    process.kill()
             self._process.wait()
         print(self.log(), end="", flush=True)
         self._log.close()
@@ -99,8 +106,27 @@ class Server:
 
 
 def _ending(code: int) -> str:
-    """What an exit code of the keeper says of the server."""
-    return f"killed by {signal.Signals(code - 128).name}" if code > 128 else f"it ended with exit code {code}"
+    """What an exit code of the keeper says of the server; a code above 128 need not stand for a signal."""
+    with contextlib.suppress(ValueError):
+        if code > 128:
+            return f"killed by {signal.Signals(code - 128).name}"
+    return f"it ended with exit code {code}"
+
+
+def _below(pid: int) -> list[psutil.Process]:
+    """Every process that one has started, and those that they have."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).children(recursive=True)
+    return []
+
+
+def _threads(processes: Iterable[psutil.Process]) -> int | None:
+    """Threads that processes have together; None where none is shown."""
+    found = 0
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            found += process.num_threads()
+    return found or None
 
 
 class Remote:
@@ -113,6 +139,16 @@ class Remote:
     def running(self) -> bool:
         """Whether it runs is its owner's matter: a call will tell."""
         return True
+
+    def threads(self) -> int | None:
+        """Threads of its process and of those below, where it is on this machine and ours to look at."""
+        with contextlib.suppress(psutil.Error):
+            return _threads([psutil.Process(self.pid), *_below(self.pid)]) if self.pid else None
+        return None
+
+    def log(self) -> str:
+        """Its log is not ours."""
+        return ""
 
     def last_words(self) -> str:
         """Its log is not ours."""
@@ -141,7 +177,32 @@ def free_port() -> int:
         return one.getsockname()[1]
 
 
+def is_address(url: str) -> bool:
+    """Whether a URL names a server: by HTTP, with a host, and no port that there is not."""
+    try:
+        found = httpx.URL(url)
+    except (httpx.InvalidURL, ValueError):
+        return False
+    return found.scheme in ("http", "https") and bool(found.host) and (found.port or 0) < 2**16
+
+
+def visible(device: str) -> dict[str, str]:
+    """Variables with which a server sees the measured GPU and no other, as its first; on a processor none at all."""
+    kind, _, index = device.partition(":")
+    if kind != "cuda":
+        return {"CUDA_VISIBLE_DEVICES": ""}
+    listed = [one.strip() for one in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if one.strip()]
+    return {"CUDA_VISIBLE_DEVICES": listed[int(index or 0)] if listed else index or "0"}
+
+
 def shown(command: list[str], port: int) -> str:
-    """A command for the receipt: no folder, no port."""
-    words = [Path(word).name if os.sep in word else word for word in command]
-    return shlex.join("PORT" if word == str(port) else word.replace(f":{port}", ":PORT") for word in words)
+    """A command for the receipt: no folder, no port; of JSON, what is neither."""
+    return shlex.join(_public(word, str(port)) for word in command)
+
+
+def _public(word: str, port: str) -> str:
+    if word.startswith("{"):
+        return json.dumps({key: value for key, value in json.loads(word).items() if key not in ("file", "port")})
+    if Path(word).is_absolute():
+        return Path(word).name
+    return "PORT" if word == port else word.replace(f":{port}", ":PORT")

@@ -16,6 +16,7 @@ import torch
 
 from ..catalog import Variant
 from ..errors import CellError
+from ..privacy import clean
 from . import gguf_file, libllama
 from .checkpoint import Exported
 
@@ -51,7 +52,13 @@ class LlamaCppBackend(Exported):
             return f"{variant.name} needs {' and '.join(missing)}, not installed here; pip install {' '.join(NEEDED)}"
         if not device.startswith("cuda"):
             return None
-        if not libllama.library().llama_supports_gpu_offload():
+        try:
+            offloads = libllama.library().llama_supports_gpu_offload()
+        except CellError as error:
+            return str(error)
+        except (ImportError, OSError) as error:  # a build whose CUDA libraries are not here
+            return f"{variant.name} needs xllamacpp, which cannot be loaded: {clean(str(error))}; install it again"
+        if not offloads:
             return (
                 f"{variant.name} here is built for processors only; "
                 "pip install --force-reinstall xllamacpp --index-url INDEX, that of CUDA builds in its README"
@@ -67,8 +74,10 @@ class LlamaCppBackend(Exported):
         refuse_heads(self.config, self.dtype)
         return gguf_file.export(self.store, self.model, self.module, self.provenance, self.dtype)
 
-    def load(self) -> dict:
+    def load(self) -> None:
         self.sequence = libllama.Sequence(str(self.file), self._model_options(), self._context_options())
+
+    def read_back(self) -> dict:
         return self.provenance | {"parameters": self.sequence.parameters(), "attention": self._attention()}
 
     def _attention(self) -> str:

@@ -18,7 +18,10 @@ def main() -> None:
     params.hostnames, params.port, params.n_threads_http, params.ui = ["127.0.0.1"], asked["port"], 2, False
     params.n_parallel, params.cache_prompt, params.cache_ram_mib, params.ctx_shift = 1, False, 0, False
     params.n_ctx = params.n_batch = params.n_ubatch = asked["context"]
-    params.n_gpu_layers, params.sse_ping_interval, params.verbosity = asked["gpu_layers"], -1, 2  # warnings
+    params.n_gpu_layers, params.main_gpu = asked["gpu_layers"], 0  # of the GPUs that are shown, which is one at most
+    params.split_mode = xllamacpp.llama_split_mode.LLAMA_SPLIT_MODE_NONE
+    params.no_kv_offload = params.no_op_offload = not asked["gpu_layers"]
+    params.sse_ping_interval, params.verbosity = -1, 2  # warnings
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = asked["threads"]
     params.load_mode = xllamacpp.llama_load_mode.LLAMA_LOAD_MODE_NONE  # read; a mapped file loads while it runs
     flash, kinds = xllamacpp.llama_flash_attn_type, xllamacpp.ggml_type

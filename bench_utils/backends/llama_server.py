@@ -75,7 +75,7 @@ class LlamaServerBackend(Served):
     def build(self) -> None:
         """The GGUF file, and what it holds."""
         super().build()
-        self.provenance |= gguf_file.readback(self.file, self.provenance["digest"]) | {"attention": "llama.cpp"}
+        self.provenance |= gguf_file.readback(self.file, self.provenance["digest"])
 
     def command(self, port: int) -> list[str]:
         """The program beside this file."""
@@ -104,13 +104,13 @@ class LlamaServerBackend(Served):
         return DTYPES.get(said, said)
 
     def facts(self) -> dict:
-        """The build, and what was set for it."""
+        """The build, and what the server was told: it reports none of it."""
         full = self.dtype == "float32"
         return {
             "version": self.client.json("/props")["build_info"],
             "package": f"xllamacpp {version('xllamacpp')}",
-            "threads": torch.get_num_threads(),
-            "attention": "plain" if full else "flash where it is supported",
+            "asked_threads": torch.get_num_threads(),
+            "asked_attention": "plain" if full else "flash where it is supported",
+            "asked_kv_cache": "float32" if full else "float16",
             "cache": "dynamic",
-            "kv_cache": "float32" if full else "float16",
         }

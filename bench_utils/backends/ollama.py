@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -13,13 +14,14 @@ import torch
 from ..catalog import Variant
 from ..errors import CellError
 from . import gguf_file
-from .launch import HOST, Remote
+from .launch import HOST, Remote, is_address
 from .llama_cpp import LlamaCppBackend
 from .served import Served
 from .stream import Dialect, Piece
 
 # What Ollama calls the types of a file's matrices.
 DTYPES = {"F32": "float32", "F16": "float16", "Q8_0": "q8_0"}
+CLOSE_SECONDS = 10.0  # for an answer to the last request, which nobody waits for
 INSTALL = "install Ollama (https://ollama.com/download), or set OLLAMA_HOST to a server"
 
 
@@ -29,16 +31,14 @@ class Generate(Dialect):
     path = "/api/generate"
 
     def body(self, prompt: list[int] | str, new_tokens: int) -> dict:
-        """A greedy request; the model stays loaded."""
-        options = {"num_predict": new_tokens, "temperature": 0, "seed": 0, **self.extra}
-        return {
-            "model": self.model,
-            "prompt": prompt,
-            "raw": True,
-            "stream": True,
-            "keep_alive": -1,
-            "options": options,
-        }
+        """A greedy request; the model stays loaded. By default Ollama makes what was said before less likely."""
+        options = {"num_predict": new_tokens, "temperature": 0, "seed": 0, "repeat_penalty": 1.0}
+        asked = {"model": self.model, "prompt": prompt, "raw": True, "stream": True, "keep_alive": -1}
+        return asked | {"options": options | self.extra}
+
+    def preload(self) -> dict:
+        """A request that loads the model, with the options of all others: on a change Ollama loads it anew."""
+        return {"model": self.model, "stream": False, "keep_alive": -1, "options": self.extra}
 
     def piece(self, said: dict) -> Piece:
         """Some text, or the summary at the end."""
@@ -62,7 +62,10 @@ class OllamaBackend(Served):
     @staticmethod
     def unavailable(variant: Variant, device: str) -> str | None:
         """A server that runs, or the program."""
-        if not os.environ.get("OLLAMA_HOST") and not shutil.which("ollama"):
+        host = os.environ.get("OLLAMA_HOST")
+        if host and not is_address(_url(host)):
+            return "OLLAMA_HOST names no server; set it to an address such as 127.0.0.1:11434"
+        if not host and not shutil.which("ollama"):
             return f"Ollama is not here: {INSTALL}"
         return None
 
@@ -74,7 +77,7 @@ class OllamaBackend(Served):
         if gguf_file.describe(self.file)["tokenizer"] == "none":
             said = f"Ollama takes text, and the GGUF file of {self.model.name!r} holds no tokenizer"
             raise CellError("unavailable", f"{said}; measure a folder with a byte-level BPE tokenizer")
-        self.provenance |= gguf_file.readback(self.file, self.provenance["digest"]) | {"attention": "llama.cpp"}
+        self.provenance |= gguf_file.readback(self.file, self.provenance["digest"])
         self.name = f"bench-{self.provenance['digest']}-{self.dtype.replace('_', '')}"
 
     def command(self, port: int) -> list[str]:
@@ -99,11 +102,12 @@ class OllamaBackend(Served):
         else:
             super().serve()
         self._create()
-        self.client.json("/api/generate", "POST", json={"model": self.name, "keep_alive": -1, "stream": False})
+        self.client.json(Generate.path, "POST", json=self.client.dialect.preload())
 
     def dialect(self) -> Dialect:
-        """Threads and context as everybody's."""
-        return Generate(self.name, num_ctx=self.config.n_positions, num_thread=torch.get_num_threads())
+        """Threads and context as everybody's; no layer on a GPU where a processor is measured."""
+        layers = {} if self.device.startswith("cuda") else {"num_gpu": 0}
+        return Generate(self.name, num_ctx=self.config.n_positions, num_thread=torch.get_num_threads(), **layers)
 
     def _create(self) -> None:
         """Hand the file over, unless the server has it, and name a model after its weights."""
@@ -124,15 +128,32 @@ class OllamaBackend(Served):
         return DTYPES.get(level, str(level))
 
     def facts(self) -> dict:
-        """The version that the server reports, and the threads that it was told to use."""
-        return {"version": self.client.json("/api/version").get("version"), "threads": torch.get_num_threads()}
+        """The version and the memory on a GPU that the server reports, and the threads that it was told to use."""
+        return {
+            "version": self.client.json("/api/version").get("version"),
+            "asked_threads": torch.get_num_threads(),
+            "gpu_bytes": self._gpu_bytes(),
+        }
+
+    def _gpu_bytes(self) -> int | None:
+        """Bytes of the loaded model that are on a GPU; CellError ``silent_fallback`` where the label says otherwise."""
+        loaded = self.client.json("/api/ps").get("models") or []
+        found = next((m.get("size_vram") for m in loaded if m["name"].removesuffix(":latest") == self.name), None)
+        if found is not None and bool(found) != self.device.startswith("cuda"):
+            said = f"asked for {self.device}, Ollama has {found} bytes of the model on a GPU"
+            raise CellError("silent_fallback", f"{said}; see its log for why")
+        return found
 
     def close(self) -> None:
-        """A server that was there before is left as it was found."""
-        if self.created and isinstance(self.server, Remote):
-            self.created = False
-            self.client.json("/api/delete", "DELETE", json={"model": self.name})
-        super().close()
+        """A server that was there before is left as it was found, if it is there still."""
+        try:
+            if self.created and isinstance(self.server, Remote):
+                self.created = False
+                with contextlib.suppress(CellError):
+                    name = {"model": self.name}
+                    self.client.json("/api/delete", "DELETE", json=name, timeout=CLOSE_SECONDS)
+        finally:
+            super().close()
 
 
 def _url(host: str) -> str:

@@ -16,6 +16,7 @@ import torch
 from .. import artifacts
 from ..catalog import Variant
 from ..errors import CellError
+from ..privacy import clean
 from . import onnx_graph
 from .checkpoint import Exported
 
@@ -52,7 +53,13 @@ class OnnxruntimeBackend(Exported):
         if missing := [name for name in NEEDED if find_spec(name) is None]:
             return f"{variant.name} needs {' and '.join(missing)}, not installed here; {remedy}"
         provider = _provider(variant, device)
-        if provider != CPU and provider not in _providers_here():
+        if provider == CPU:
+            return None
+        try:
+            here = _providers_here()
+        except (ImportError, OSError) as error:  # a build whose CUDA libraries are not here
+            return f"{variant.name} needs ONNX Runtime, which cannot be loaded: {clean(str(error))}; {remedy}"
+        if provider not in here:
             extra = ", and TensorRT's libraries: pip install tensorrt" if provider == TENSORRT else ""
             return f"{variant.name} needs ONNX Runtime's {provider}; pip uninstall onnxruntime, then {remedy}{extra}"
         return None
@@ -70,12 +77,11 @@ class OnnxruntimeBackend(Exported):
         )
         return folder / onnx_graph.FILE
 
-    def load(self) -> dict:
+    def load(self) -> None:
         self._scratch = tempfile.TemporaryDirectory(prefix="bench_onnx_")
         self.session = self._session()
         self._inputs = [value.name for value in self.session.get_inputs()]
         self._presents = [value.name for value in self.session.get_outputs()][2:]
-        return self.provenance
 
     def _session(self, profiled: bool = False):
         import onnxruntime
@@ -123,7 +129,7 @@ class OnnxruntimeBackend(Exported):
         self._empty = [_ort(nothing)] * (len(self._inputs) - 1)
 
     def prefill(self, prompt: torch.Tensor) -> State:
-        return State(*self._forward("token", _ort(prompt), self._empty))
+        return State(*self._forward("token", prompt, self._empty))
 
     def prepare(self, prompt: torch.Tensor) -> State:
         return self.prefill(prompt)
@@ -143,10 +149,13 @@ class OnnxruntimeBackend(Exported):
         """One run of the graph: an output of the last position, and the grown cache; nothing leaves the device."""
         session = session or self.session
         device, binding = torch.device(self.device), session.io_binding()
-        for name, value in zip(self._inputs, (ids, *cache), strict=True):
+        values = (_ort(ids) if torch.is_tensor(ids) else ids, *cache)
+        for name, value in zip(self._inputs, values, strict=True):
             binding.bind_ortvalue_input(name, value)
         for name in (output, *self._presents):
             binding.bind_output(name, device.type, device.index or 0)
+        if torch.is_tensor(ids) and device.type == "cuda":
+            binding.synchronize_inputs()  # PyTorch writes on a stream of its own
         session.run_with_iobinding(binding)
         found, *cache = binding.get_outputs()
         return found, cache
@@ -155,7 +164,7 @@ class OnnxruntimeBackend(Exported):
         """This session's logits along given tokens (1 + steps × batch × vocabulary)."""
         cache, found = self._empty, []
         for ids in (prompt, *tokens[:-1]):
-            logits, cache = self._forward("logits", _ort(ids), cache)
+            logits, cache = self._forward("logits", ids, cache)
             found.append(torch.from_dlpack(logits))
         return torch.stack(found)
 
@@ -197,7 +206,7 @@ class OnnxruntimeBackend(Exported):
     def _profile(self) -> list[Kernel]:
         """The kernels of one prefill, in a session of its own: the measured one never profiles."""
         session = self._session(profiled=True)
-        self._forward("token", _ort(self.prompt(0)), self._empty, session)
+        self._forward("token", self.prompt(0), self._empty, session)
         return kernels(json.loads(Path(session.end_profiling()).read_text()))
 
 

@@ -32,8 +32,11 @@ class PlantedBackend(Checkpoint):
 
     _neighbour: subprocess.Popen | None = None
 
-    def load(self) -> dict:
+    def load(self) -> None:
         self.plant = self.variant.plant
+
+    def read_back(self) -> dict:
+        """No weights."""
         return {"weights": "none", "repository": None, "revision": None, "dtype": self.dtype, "parameters": 0,
                 "digest": "none", "attention": "none"}  # fmt: skip
 

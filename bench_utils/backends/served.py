@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,13 +13,15 @@ from ..artifacts import artifact
 from ..errors import CellError
 from .checkpoint import Exported
 from .client import Answer, Client
-from .launch import Remote, Server, free_port, shown
+from .launch import Remote, Server, free_port, shown, visible
 from .overhead import client_overhead_us
-from .stream import Dialect, Stream, StreamClock
+from .stream import Dialect, Stream, StreamClock, bunched
 from .texts import Texts
 
 # Share of a cell's answers whose first token may come together with the next, looked at from so many answers on.
 TOO_MANY, FEW = 0.25, 20
+# What llama.cpp says, and so whatever is made of it, once a model is in memory.
+_OFFLOADED = re.compile(r"offloaded (\d+/\d+) layers to GPU")
 
 
 class Served(Exported):
@@ -27,6 +30,7 @@ class Served(Exported):
     engine = "a server"
     health = "/health"
     takes_text = False
+    dtype_from = "the server"
 
     server: Server | Remote | None = None
     client: Client | None = None
@@ -37,7 +41,7 @@ class Served(Exported):
         raise NotImplementedError
 
     def environment(self) -> dict[str, str]:
-        """Variables for the server, beside this process's own."""
+        """Variables for the server, beside this process's own and those that choose its device."""
         return {}
 
     def dialect(self) -> Dialect:
@@ -45,7 +49,10 @@ class Served(Exported):
         return Dialect(self.model.name)
 
     def facts(self) -> dict:
-        """What the server says of itself, once a process: its ``version`` at least."""
+        """What the server says of itself, once a process: its ``version`` at least.
+
+        What it was only told is ``asked_…``, so that nobody takes it for what ran.
+        """
         return {"version": None}
 
     def loaded_dtype(self) -> str:
@@ -74,16 +81,20 @@ class Served(Exported):
         if self.texts:
             self.texts.tokenizer.save_pretrained(folder)
 
-    def load(self) -> dict:
-        """Start the server and wait until it answers; what is loaded is read back from it."""
+    def load(self) -> None:
+        """Start the server and wait until it answers."""
         self.serve()
-        return self.provenance | {"dtype": self.loaded_dtype()}
+
+    def read_back(self) -> dict:
+        """The provenance of what the server was given, with what it says of it."""
+        read = {"dtype": self.loaded_dtype(), "dtype_from": self.dtype_from}
+        return self.provenance | {"attention": None} | read  # how the reference attends is not how a server does
 
     def serve(self) -> None:
         """A server that answers, and a client for it."""
         port = free_port()
         command = self.command(port)
-        self.server = Server(command, self.environment(), port, self.file.parent)
+        self.server = Server(command, self.environment() | visible(self.device), port, self.file.parent)
         self.shown = shown(command, port)
         self.server.wait(self.health)
         self.connect()
@@ -105,8 +116,12 @@ class Served(Exported):
 
     def clock(self) -> StreamClock:
         """The client's clock; what client and server are is found out here, outside of everything timed."""
-        self._facts = self.facts() | {"client_overhead_us": client_overhead_us()}
+        self._facts = self.facts() | {"offloaded_layers": self._offloaded(), "client_overhead_us": client_overhead_us()}
         return StreamClock()
+
+    def _offloaded(self) -> str | None:
+        """Layers on a GPU, of how many, as the newest line of the server's log has it; None where none does."""
+        return next(reversed(_OFFLOADED.findall(self.server.log())), None)
 
     def start(self, phase: str, prompt_tokens: int, new_tokens: int, batch_size: int) -> None:
         """Begin a cell; a server that died or hung in the cell before is started again."""
@@ -114,6 +129,7 @@ class Served(Exported):
             raise CellError("unavailable", "a server is asked one request at a time; use batch_size = 1")
         super().start(phase, prompt_tokens, new_tokens, batch_size)
         self._new_tokens, self._cached, self._calls, self._together = new_tokens, None, 0, 0
+        self._answered: str | None = None
         if self.server is None or not self.server.running():
             self.close()
             self.serve()
@@ -152,8 +168,12 @@ class Served(Exported):
         """Keep what the receipt tells of all answers; CellError where decoding cannot be told from its first token."""
         cached = stream.usage["cached_tokens"]
         self._cached = cached if cached is not None else self._cached
+        self._answered = stream.usage["model"] or self._answered
         self._calls += 1
         self._together += stream.together > 1
+        opening = self.texts.count(stream.head) if self.texts and stream.opening is None else 1
+        if self.phase == "decode" and opening > 1:
+            raise CellError("server_error", bunched(opening))
         if self.phase == "decode" and self._calls >= FEW and self._together > self._calls * TOO_MANY:
             said = f"in {self._together} of {self._calls} answers the first token came together with the next"
             raise CellError("server_error", f"{said}: it does not stream, or decodes faster than a client reads")
@@ -191,9 +211,11 @@ class Served(Exported):
             "engine": self.engine,
             "runs_in": "a server, over HTTP",
             "command": self.shown,
-            "model": self.client.dialect.answered,
+            "model": self._answered,
+            "asked_model": self.client.dialect.model,
             "prompt": "text" if self.texts else "token ids",
             "cached_tokens": self._cached,
             "first_tokens_together": self._together,
+            "server_threads": self.server.threads(),
             **self._facts,
         }

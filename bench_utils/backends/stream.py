@@ -74,8 +74,9 @@ class Dialect:
 class Stream:
     """An answer, and when it came: stamps are ``perf_counter_ns``, ``arrival`` is when the request was due.
 
-    ``tokens`` are ids where the server shows them, else None. ``together`` is how many pieces had come when the first
-    was read: with more than one, the first is stamped too late.
+    ``tokens`` are ids where the server shows them, else None. ``together`` is how many tokens had come when the first
+    piece was read: with more than one, the first is stamped too late. ``opening`` is how many the first piece holds,
+    None where the text ``head`` in it does not tell.
     """
 
     prompt: object
@@ -89,6 +90,8 @@ class Stream:
     text: str = ""
     usage: dict = field(default_factory=dict)
     together: int = 0
+    opening: int | None = None
+    head: str = ""
 
     def __len__(self) -> int:
         return len(self.tokens or ()) or self.usage.get("completion_tokens") or 0
@@ -113,10 +116,21 @@ class Stream:
         self.text = "".join(part.text for part in parts)
         for name in ("model", "prompt_tokens", "completion_tokens", "cached_tokens"):
             self.usage[name] = _last(getattr(part, name) for part in parts)
-        stamps = [stamp for stamp, part in pieces if part.tokens or (part.done and not shown)]
-        if stamps:
+        stamped = [(stamp, part) for stamp, part in pieces if part.tokens or (part.done and not shown)]
+        if stamped:
+            stamps = [stamp for stamp, _ in stamped]
             self.first, self.last = stamps[0], stamps[-1]
-            self.together = _run(stamps)
+            self.together = sum(max(1, part.tokens) for _, part in stamped[: _run(stamps)])
+            self._open(stamped[0][1], sum(part.tokens for part in parts))
+
+    def _open(self, first: Piece, seen: int) -> None:
+        """How many tokens came first; of text, one a piece only where the server counts no more than there are pieces.
+
+        Fewer pieces are no fault by themselves: a token within a character has no text.
+        """
+        counted = self.usage["completion_tokens"]
+        self.head = first.text
+        self.opening = first.tokens if self.tokens is not None or (counted and counted <= seen) else None
 
     def check(self, model: str, prompt_tokens: int) -> None:
         """CellError unless this answers what was asked: that model, that prompt, computed now, that many tokens."""
@@ -139,8 +153,16 @@ class Stream:
         if usage["cached_tokens"]:
             said = f"{usage['cached_tokens']} of {prompt_tokens} prompt tokens came from the server's cache"
             yield "cached_answer", f"{said}; turn its prompt cache off"
+        if self.phase == "decode" and (self.opening or 0) > 1:
+            yield "server_error", bunched(self.opening)
         if count > 1 and self.first == self.last:
             yield "server_error", f"all {count} tokens came at once: the server does not stream"
+
+
+def bunched(tokens: int) -> str:
+    """Why a decode is refused whose first stamp is that of several tokens."""
+    said = f"the first piece of the answer holds {tokens} tokens, so fewer steps were timed than were asked for"
+    return f"{said}; have the server send each token by itself (a stream interval of 1, nothing speculative)"
 
 
 class StreamClock(Clock):

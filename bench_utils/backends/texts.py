@@ -68,6 +68,10 @@ class Texts:
         same = max(count for count, begin in enumerate(decoded) if shown.startswith(begin) and count < len(plain))
         return plain[:same] + [-1] * (len(plain) - same)
 
+    def count(self, text: str) -> int:
+        """How many tokens the tokenizer reads in a piece of an answer."""
+        return len(self.tokenizer(text.rstrip("\ufffd"), add_special_tokens=False)["input_ids"])
+
     def _shown(self, ids: list[int]) -> str:
         text = self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return text.rstrip("\ufffd")

@@ -33,6 +33,7 @@ class TransformersServeBackend(Served):
 
     engine = "transformers serve"
     takes_text = True
+    dtype_from = "the file that it was given, and told to keep"
 
     @staticmethod
     def unavailable(variant: Variant, device: str) -> str | None:
@@ -42,10 +43,14 @@ class TransformersServeBackend(Served):
         return None
 
     def command(self, port: int) -> list[str]:
-        """The checkpoint's folder is named without its parents: the server answers with that name."""
+        """The checkpoint's folder is named without its parents: the server answers with that name.
+
+        A GPU is named without its number: the server sees no other.
+        """
         return [
             sys.executable, "-P", "-m", "transformers.cli.transformers", "serve", self.file.name,
-            "--device", self.device, "--dtype", self.dtype, "--host", "127.0.0.1", "--port", str(port),
+            "--device", self.device.partition(":")[0], "--dtype", self.dtype,
+            "--host", "127.0.0.1", "--port", str(port),
         ]  # fmt: skip
 
     def environment(self) -> dict[str, str]:
@@ -64,7 +69,7 @@ class TransformersServeBackend(Served):
         """The server does not tell its version; it is this environment's."""
         return {
             "version": version("transformers"),
-            "threads": torch.get_num_threads(),
+            "asked_threads": torch.get_num_threads(),
             "cache": "dynamic",
             "artifact": "checkpoint",
         }

@@ -18,15 +18,26 @@ from .stream import Dialect
 # Least memory for the KV cache, in bytes; one request of a small model needs less.
 KV_BYTES = 2**28
 # Errors in vLLM's log, the worker's own first; two more only say that there was one.
-_REASON = re.compile(r"failed with error '(.+)', please|\w+Error: (?!Engine core init|EngineCore encountered)(.+)")
+_REASON = re.compile(
+    r"failed with error '(.+)', please|Value error, (.+)|\w+Error: (?!Engine core init|EngineCore encountered)(.+)"
+)
+# What no later try changes: a shape or an architecture that this vLLM does not run. Memory, time and files may be back.
+_REFUSAL = re.compile(
+    r"attention configuration|No valid attention backend|head.?(size|dim).*support|support.*head.?(size|dim)"
+    r"|Model architectures? .*support|not compatible with vLLM",
+    re.IGNORECASE,
+)
 _DTYPE = re.compile(r"dtype=torch\.(\w+)")
+_DEVICE = re.compile(r"device_config=(\w+)")
+_KV_CACHE = re.compile(r"kv_cache_dtype=(\w+)")
+_ATTENTION = re.compile(r"Using (\w+) attention backend")
 
 
 def python() -> Path:
     """The interpreter of vLLM's environment: beside the program that BENCH_VLLM names, or the project's own."""
     named = os.environ.get("BENCH_VLLM")
     own = Path(__file__).parents[2] / STATE / "envs" / "vllm" / "bin" / "vllm"
-    return Path(named or own).with_name("python")
+    return Path(named or own).absolute().with_name("python")
 
 
 class VllmBackend(Served):
@@ -48,22 +59,26 @@ class VllmBackend(Served):
         """
         super().build()
         ready, refused = self._caches / "ready", self._caches / "refused"
-        if not ready.exists() and not refused.exists():
+        kept = refused.read_text() if refused.exists() else ""
+        if _REFUSAL.search(kept):
+            raise _refuses(kept)
+        if not ready.exists():
             self._try(ready, refused)
-        if refused.exists():
-            raise CellError("unavailable", f"vLLM refuses this model: {refused.read_text()}")
 
     def _try(self, ready: Path, refused: Path) -> None:
-        """Start the server once and ask for two tokens."""
+        """Start the server once and ask for two tokens; a refusal is kept, any other failure may pass."""
         try:
             self.serve()
             self.client.complete([0] * 16, 16, 2, "e2e").rest()
             ready.touch()
-        except CellError:
+        except CellError as error:
             reason = self.server and _reason(self.server.log())
-            if not reason:
+            if not reason or error.status == "timeout":
                 raise
+            if not _REFUSAL.search(reason):
+                raise CellError(error.status, f"{error}; the last error in its log: {reason}") from None
             refused.write_text(reason)
+            raise _refuses(reason) from None
         finally:
             self.close()
 
@@ -106,19 +121,37 @@ class VllmBackend(Served):
         return Dialect(self.model.name, return_token_ids=True, ignore_eos=True)
 
     def facts(self) -> dict:
-        """The version that the server reports."""
+        """The version that the server reports, and what its log says of the engine."""
+        kv_cache = self._said(_KV_CACHE)
         return {
             "version": self.client.json("/version").get("version"),
-            "threads": torch.get_num_threads(),
+            "device": self._said(_DEVICE),
+            "attention": self._said(_ATTENTION),
+            "asked_threads": torch.get_num_threads(),
             "cache": "paged",
-            "kv_cache": self.dtype,
+            "kv_cache": self.loaded_dtype() if kv_cache == "auto" else kv_cache,
             "artifact": "checkpoint",
         }
 
+    def read_back(self) -> dict:
+        """CellError ``silent_fallback`` where the engine says that it runs elsewhere: each build has one device."""
+        device = self._said(_DEVICE)
+        if device and device != self.device.partition(":")[0]:
+            said = f"asked for {self.device}, this vLLM runs on {device}"
+            raise CellError("silent_fallback", f"{said}; let BENCH_VLLM name one that was built for it")
+        return super().read_back()
+
     def loaded_dtype(self) -> str:
         """The dtype that the engine says it runs."""
-        found = _DTYPE.search(self.server.log())
-        return found[1] if found else "unknown"
+        return self._said(_DTYPE) or "unknown"
+
+    def _said(self, what: re.Pattern[str]) -> str | None:
+        found = what.search(self.server.log())
+        return found[1] if found else None
+
+
+def _refuses(reason: str) -> CellError:
+    return CellError("unavailable", f"vLLM refuses this model: {reason}")
 
 
 def _reason(log: str) -> str | None:

@@ -149,7 +149,8 @@ class Llama:
         self._backend = AllPositions(model, catalog.variant("llama.cpp"), dtype, device, weights, store=store)
         self._backend.build()
         self.context, self.vocabulary = self._backend.config.n_positions, self._backend.config.vocab_size
-        self.provenance = self._backend.load()
+        self._backend.load()
+        self.provenance = self._backend.read_back()
 
     def logits(self, ids: Sequence[int]) -> torch.Tensor:
         """As the engine's protocol says."""
@@ -167,11 +168,10 @@ class Llama:
 class AllPositions(LlamaCppBackend):
     """The engine as it is measured, with room for the logits of a whole context."""
 
-    def load(self) -> dict:
-        """The engine ready to run; its provenance."""
+    def load(self) -> None:
+        """The engine ready to run."""
         options = self._context_options() | {"n_outputs_max": self.config.n_positions}
         self.sequence = EverySequence(str(self.file), self._model_options(), options)
-        return self.provenance | {"parameters": self.sequence.parameters(), "attention": self._attention()}
 
 
 class EverySequence(libllama.Sequence):

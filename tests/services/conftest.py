@@ -77,7 +77,8 @@ def make(variant: str, model: str, store: Path, dtype: str = "float32"):
 def measure(engine, steps: int = 32, calls: int = 3) -> Measured:
     """Build, load, every phase with several calls each, the check of outputs, the receipt; the engine stays open."""
     engine.build()
-    provenance, clock = engine.load(), engine.clock()
+    engine.load()
+    provenance, clock = engine.read_back(), engine.clock()
     tokens, verdicts, latencies = {}, {}, {}
     for phase in ("e2e", "prefill", "decode"):
         new_tokens = 0 if phase == "prefill" else steps

@@ -21,11 +21,11 @@ HANG_SECONDS = 5.0
 
 
 class Faulty(HTTPServer):
-    """One request at a time; ``connections`` counts how often a client connected."""
+    """One request at a time; ``connections`` counts how often a client connected, ``keys`` are what it showed."""
 
     def __init__(self, fault: str, port: int = 0, alone: bool = False) -> None:
         super().__init__(("127.0.0.1", port), Handler)
-        self.fault, self.alone, self.connections, self.asked = fault, alone, 0, []
+        self.fault, self.alone, self.connections, self.asked, self.keys = fault, alone, 0, [], []
         self.closing = threading.Event()
 
     def get_request(self):
@@ -45,6 +45,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:  # noqa: N802
         """Health, and the models that are served."""
+        self.server.keys.append(self.headers["Authorization"])
         names = {"two models": ["one", "another"], "no models": []}.get(self.server.fault, [MODEL])
         page = {"data": [{"id": name} for name in names]}
         body = b"<html>hello</html>" if self.server.fault == "not an API" else json.dumps(page).encode()
@@ -61,9 +62,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def _answer(self, asked: dict, **change) -> None:
         count = change.get("shown", asked["max_tokens"] + change.get("more", 0))
-        model = change.get("model", MODEL)
-        for index in range(count):
-            self._token(index, model, change.get("ids", True))
+        model, first = change.get("model", MODEL), min(count, change.get("first", 1))
+        for indices in (range(first), *([index] for index in range(first, count))):
+            self._tokens([index for index in indices if index != change.get("silent")], model, change.get("ids", True))
             time.sleep(GAP_SECONDS)
         if change.get("usage", True):
             usage = {
@@ -75,8 +76,11 @@ class Handler(BaseHTTPRequestHandler):
         self._chunk(b"data: [DONE]\n\n")
         self._chunk(b"")
 
-    def _token(self, index: int, model: str = MODEL, ids: bool = True) -> None:
-        choice = {"index": 0, "text": f"t{index} ", **({"token_ids": [index]} if ids else {})}
+    def _token(self, index: int) -> None:
+        self._tokens([index], MODEL, True)
+
+    def _tokens(self, indices: list[int], model: str | None, ids: bool) -> None:
+        choice = {"index": 0, "text": "".join(f"t{i} " for i in indices), **({"token_ids": indices} if ids else {})}
         self._event({"model": model, "choices": [choice]})
 
     def _begin(self, kind: str = "text/event-stream") -> None:
@@ -147,6 +151,11 @@ class Handler(BaseHTTPRequestHandler):
         self._reply(400, json.dumps({"error": {"message": "no such field: seed"}}).encode())
         return True
 
+    def quotes_the_key(self, asked: dict) -> bool:
+        """As a server does that refuses one."""
+        self._reply(401, f"no such key: {self.headers['Authorization']}".encode())
+        return True
+
     def errs(self, asked: dict) -> bool:
         """An error in the middle of the answer."""
         self._begin()
@@ -206,6 +215,7 @@ _PLANTS = {
     "pings": Handler.pings,
     "fails": Handler.fails,
     "refuses": Handler.refuses,
+    "quotes the key": Handler.quotes_the_key,
     "errs": Handler.errs,
     "babbles": Handler.babbles,
     "breaks off": Handler.breaks_off,
@@ -221,6 +231,10 @@ _CHANGES = {
     "answers from a cache": {"cached": 12},
     "counts nothing": {"usage": False},
     "shows text only": {"ids": False},
+    "sends three first": {"first": 3},
+    "sends the text of three first": {"first": 3, "ids": False},
+    "shows nothing of a token": {"silent": 5, "ids": False},
+    "names no model": {"model": None},
 }
 
 

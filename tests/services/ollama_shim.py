@@ -1,7 +1,7 @@
 """Ollama's API over llama.cpp's own server: what the Ollama engine asks for, answered as Ollama answers it.
 
 ``ollama_shim.py serve`` listens at OLLAMA_HOST, like the program that it stands for. A file handed over is kept in
-OLLAMA_MODELS; a model is loaded with the first request for it.
+OLLAMA_MODELS; a model is loaded with the first request for it, and anew for one whose options need it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -17,29 +18,52 @@ import xllamacpp
 
 VERSION = "0.0.0-llama.cpp"
 LEVELS = {"all F32": "F32", "F16": "F16", "Q8_0": "Q8_0"}
+# Ollama's own values of the options that a model is loaded with, and of those that a token is chosen with.
+RUNNER = {"num_ctx": 4096, "num_thread": 1, "num_gpu": -1}
+SAMPLING = {"repeat_penalty": 1.1, "repeat_last_n": 64}
 
 
 class Ollama(ThreadingHTTPServer):
-    """Files by their digest, models by their name, and the llama.cpp servers that run them."""
+    """Files by their digest, models by their name, and the llama.cpp servers that run them.
+
+    ``loads`` counts how often each was loaded.
+    """
 
     def __init__(self, host: str, port: int, folder: Path) -> None:
         super().__init__((host, port), Handler)
-        self.folder, self.models, self.running = folder, {}, {}
+        self.folder, self.models, self.running, self.loads = folder, {}, {}, Counter()
         folder.mkdir(parents=True, exist_ok=True)
 
     def loaded(self, name: str, options: dict) -> httpx.Client:
-        """A client of the llama.cpp server of a model."""
-        if name not in self.running:
-            params = xllamacpp.CommonParams()
-            params.model.path, params.hostnames, params.port = str(self.models[name]), ["127.0.0.1"], 0
-            params.n_ctx, params.n_parallel, params.n_gpu_layers = options.get("num_ctx", 256), 1, 0
-            params.cpuparams.n_threads = params.cpuparams_batch.n_threads = options.get("num_thread", 1)
-            params.cache_ram_mib, params.ui, params.verbosity = 0, False, 2
-            params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
-            params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
-            server = xllamacpp.Server(params)
-            self.running[name] = server, httpx.Client(base_url=server.listening_address, timeout=60)
+        """A client of the llama.cpp server of a model that runs with these options."""
+        wanted = _known(RUNNER, options)
+        if name not in self.running or self.running[name][0] != wanted:
+            server = xllamacpp.Server(self._params(name, wanted))
+            self.running[name] = wanted, httpx.Client(base_url=server.listening_address, timeout=60), server
+            self.loads[name] += 1
         return self.running[name][1]
+
+    def _params(self, name: str, options: dict) -> xllamacpp.CommonParams:
+        params = xllamacpp.CommonParams()
+        params.model.path, params.hostnames, params.port = str(self.models[name]), ["127.0.0.1"], 0
+        params.n_ctx, params.n_parallel, params.n_gpu_layers = options["num_ctx"], 1, 0
+        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = options["num_thread"]
+        params.cache_ram_mib, params.ui, params.verbosity = 0, False, 2
+        params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+        params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        return params
+
+    def loaded_models(self) -> list[dict]:
+        """What runs, as on a machine with a GPU that takes all layers unless none is asked for."""
+        return [
+            {"name": f"{name}:latest", "size_vram": self.models[name].stat().st_size if options["num_gpu"] else 0}
+            | {"loads": self.loads[name]}
+            for name, (options, *_) in self.running.items()
+        ]
+
+
+def _known(defaults: dict, options: dict) -> dict:
+    return {name: options.get(name, value) for name, value in defaults.items()}
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -50,8 +74,9 @@ class Handler(BaseHTTPRequestHandler):
     server: Ollama
 
     def do_GET(self) -> None:  # noqa: N802
-        """The version."""
-        self._reply({"version": VERSION} if self.path == "/api/version" else {"error": "not found"})
+        """The version, or what runs."""
+        pages = {"/api/version": {"version": VERSION}, "/api/ps": {"models": self.server.loaded_models()}}
+        self._reply(pages.get(self.path, {"error": "not found"}))
 
     def do_HEAD(self) -> None:  # noqa: N802
         """Whether a file is there."""
@@ -62,7 +87,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_DELETE(self) -> None:  # noqa: N802
         """Forget a model."""
-        self.server.models.pop(json.loads(self._body())["model"])
+        name = json.loads(self._body())["model"]
+        self.server.models.pop(name)
+        self.server.running.pop(name, None)
         self._reply({})
 
     def do_POST(self) -> None:  # noqa: N802
@@ -85,7 +112,7 @@ class Handler(BaseHTTPRequestHandler):
         self._reply({"status": "success"})
 
     def _show(self, asked: dict) -> None:
-        meta = self.server.loaded(asked["model"], {}).get("/v1/models").json()["data"][0]["meta"]
+        meta = self.server.running[asked["model"]][1].get("/v1/models").json()["data"][0]["meta"]
         self._reply({"details": {"format": "gguf", "quantization_level": LEVELS[meta["ftype"]]}})
 
     def _generate(self, asked: dict) -> None:
@@ -100,6 +127,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         body = {"prompt": asked["prompt"], "stream": True, "n_predict": options["num_predict"], "temperature": 0}
+        body |= _known(SAMPLING, options)
         with model.stream("POST", "/completion", json=body) as answer:
             for line in answer.iter_lines():
                 if line:

@@ -11,6 +11,7 @@ import pytest
 
 from bench_utils import backends, catalog
 from bench_utils.backends import launch
+from bench_utils.backends.ollama import Generate, OllamaBackend
 from bench_utils.errors import CellError
 from tests.services import ollama_shim
 from tests.services.conftest import make, measured
@@ -35,7 +36,9 @@ def check(found, engine_name: str, steps: int) -> None:
     assert found.timer.startswith("client: ")
     assert found.receipt["engine"] == engine_name
     assert not found.receipt["cached_tokens"]
-    assert found.receipt.get("threads") == (None if found.receipt["command"] == "at OPENAI_BASE_URL" else 2)
+    assert "threads" not in found.receipt  # no server tells what it computes with
+    assert found.receipt.get("asked_threads") == (None if found.receipt["command"] == "at OPENAI_BASE_URL" else 2)
+    assert found.receipt["server_threads"] >= 2
     assert found.receipt["client_overhead_us"]["first_token"] > 0
     assert private(found.receipt) == []
 
@@ -51,7 +54,7 @@ def test_llama_server_gives_plain_pytorchs_tokens(store, model, steps):
         assert found.provenance["parameters"] == catalog.model(model).parameters
         assert found.receipt["cached_tokens"] == 0  # said by the server
         assert "llama_listener.py" in found.receipt["command"]
-        assert found.receipt["model"] == model
+        assert found.receipt["model"] == model  # as the server names it
         assert len(found.processes) >= 2
 
 
@@ -97,6 +100,8 @@ class TestVllm:
             assert found.receipt["cached_tokens"] == 0
             assert found.receipt["version"].count(".") >= 2
             assert {"VLLM::EngineCore", "VLLM::Worker"} & {process.name() for process in found.processes}
+            assert (found.receipt["model"], found.receipt["device"]) == ("gpt2-25m", "cpu")
+            assert found.receipt["kv_cache"] == "float32"
 
     def test_a_head_size_that_vllm_does_not_run_is_its_own_sentence_and_kept(self, store):
         engine = make("vllm", "gpt2-5m", store)
@@ -114,6 +119,7 @@ def test_transformers_serve_answers_the_text_of_plain_pytorch(folder, store):
     with measured("transformers-serve", str(folder), store) as (found, _):
         check(found, "transformers serve", 32)
         assert found.receipt["prompt"] == "text"
+        assert found.receipt["model"] == "checkpoint@main"
         assert found.receipt["version"].startswith("5.")
 
 
@@ -145,6 +151,28 @@ def test_ollama_is_started_given_the_file_and_asked_for_text(ollama, folder, sto
         assert found.provenance["dtype"] == "float32"
         assert found.receipt["version"] == ollama_shim.VERSION
         assert found.receipt["command"] == "ollama serve"
+        assert found.receipt["gpu_bytes"] == 0
+
+
+def test_ollama_loads_a_model_once_and_never_for_a_timed_request(ollama, folder, store):
+    with measured("ollama", str(folder), store, steps=16) as (_, engine):
+        (running,) = engine.client.json("/api/ps")["models"]
+        assert running["loads"] == 1
+        engine.client.json("/api/generate", "POST", json={"model": engine.name, "options": {"num_thread": 1}})
+        assert engine.client.json("/api/ps")["models"][0]["loads"] == 2  # so other options would be seen
+
+
+def test_ollama_on_a_gpu_under_a_processors_label_is_refused(ollama, folder, store, monkeypatch):
+    monkeypatch.setattr(OllamaBackend, "dialect", lambda engine: Generate(engine.name, num_ctx=256))
+    engine = make("ollama", str(folder), store)
+    with pytest.raises(CellError, match="asked for cpu, Ollama has [1-9].* bytes of the model on a GPU") as caught:
+        try:
+            engine.build()
+            engine.load()
+            engine.clock()
+        finally:
+            engine.close()
+    assert caught.value.status == "silent_fallback"
 
 
 def test_an_ollama_that_runs_already_is_used_and_left_as_it_was(ollama, folder, store, tmp_path, monkeypatch):
@@ -189,6 +217,9 @@ def test_any_openai_compatible_server_is_measured_by_its_address(ollama, folder,
         monkeypatch.setenv("OPENAI_MODEL", theirs.client.dialect.model)
         with measured("openai", str(folder), store) as (found, _):
             check(found, "OpenAI-compatible server", 32)
+            assert found.receipt["model"] == theirs.client.dialect.model
+            assert found.provenance["digest"] is None
+            assert found.provenance["dtype_from"].startswith("the label")
             assert private(found.receipt, str(theirs.server.port)) == []
     finally:
         theirs.close()

@@ -3,12 +3,14 @@
 import contextlib
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -121,6 +123,31 @@ def test_pieces_that_were_there_before_the_first_was_read_are_counted():
     assert stream.together == 3
 
 
+def test_tokens_and_not_pieces_are_counted_of_what_came_together():
+    stream = Stream("a prompt", 5, "e2e", 0.0, arrival=0)
+    stream.fill([(1_000_000, Piece(ids=[1, 2, 3])), (1_008_000, Piece(ids=[4])), (3_000_000, Piece(ids=[5]))])
+    assert (stream.together, stream.opening) == (4, 3)
+
+
+def test_a_decode_whose_first_piece_holds_several_tokens_is_refused():
+    """Its first stamp would count all of them as prefill, and the rest as so many steps."""
+    with asking("sends three first") as (_, client):
+        answer = ask(client, phase="decode").until_first()
+        with pytest.raises(CellError, match="first piece of the answer holds 3 tokens.*each token by itself") as caught:
+            answer.rest()
+        assert len(ask(client, phase="e2e").rest()) == 16
+    assert caught.value.status == "server_error"
+
+
+@pytest.mark.parametrize(
+    ("fault", "opening"),
+    [("none", 1), ("shows text only", 1), ("sends the text of three first", None), ("shows nothing of a token", None)],
+)
+def test_a_piece_of_text_is_a_token_where_the_server_counts_as_many(fault, opening):
+    with asking(fault) as (_, client):
+        assert ask(client).rest().opening == opening
+
+
 # ---------------------------------------------------------------- answers that are none
 
 
@@ -166,6 +193,23 @@ def test_nobody_listens():
     with pytest.raises(CellError, match="connection to the server was lost") as caught:
         ask(Client(f"http://127.0.0.1:{launch.free_port()}", Dialect(MODEL)))
     assert caught.value.status == "server_died"
+
+
+KEY = "sk-planted-0123456789"
+
+
+def test_a_header_that_http_refuses_is_not_quoted():
+    with asking(key=KEY + "\r") as (_, client), pytest.raises(CellError) as caught:
+        client.json("/v1/models")
+    assert caught.value.status == "unavailable"
+    assert "look at the address and the key" in str(caught.value)
+    assert KEY not in str(caught.value)
+
+
+def test_a_server_that_quotes_the_key_is_not_quoted():
+    with asking("quotes the key", key=KEY) as (_, client), pytest.raises(CellError) as caught:
+        ask(client)
+    assert str(caught.value) == "the server answered 401: no such key: Bearer [key]"
 
 
 def test_the_client_measures_what_it_costs_itself():
@@ -214,6 +258,9 @@ def test_a_server_that_dies_says_how_and_its_last_words():
             "server_died",
             "the server ended while it started: .*no such model: x",
         ),
+        ("raise SystemExit(128)", "server_died", "it ended with exit code 128"),
+        ("raise SystemExit(193)", "server_died", "it ended with exit code 193"),
+        ("raise SystemExit(255)", "server_died", "it ended with exit code 255"),
         ("import time; time.sleep(60)", "timeout", "the server did not answer within 0.5 s"),
     ],
 )
@@ -284,6 +331,24 @@ def test_a_command_is_shown_without_folders_and_ports():
     assert launch.shown(command, 4711) == "python -m server --model checkpoint --port PORT"
 
 
+def test_json_in_a_command_loses_its_file_and_its_port_and_nothing_else():
+    asked = {"file": "/somebody/store/model.gguf", "name": "owner/gpt2-25m", "port": 4711, "context": 1024}
+    command = ["/somebody/bin/python", "listener.py", json.dumps(asked), "--served-model-name", "owner/gpt2-25m"]
+    said = launch.shown(command, 4711)
+    assert shlex.split(said)[3:] == ["--served-model-name", "owner/gpt2-25m"]
+    assert json.loads(shlex.split(said)[2]) == {"name": "owner/gpt2-25m", "context": 1024}
+    assert "4711" not in said
+    assert "somebody" not in said
+
+
+def test_the_command_of_llama_cpp_is_shown_whole():
+    engine = backends.make(catalog.model("gpt2-25m"), catalog.variant("llama.cpp-server"), "float32", "cpu", "", 0)
+    engine.file, engine.config = Path("/somebody/store/model.gguf"), SimpleNamespace(n_positions=1024)
+    asked = json.loads(shlex.split(launch.shown(engine.command(4711), 4711))[-1])
+    assert (asked["name"], asked["context"]) == ("gpt2-25m", 1024)
+    assert not {"file", "port"} & asked.keys()
+
+
 def test_the_process_that_listens_at_a_url_of_this_machine_is_known():
     with serving() as server:
         assert launch.Remote(server.url).pid == os.getpid()
@@ -308,6 +373,56 @@ def openai(monkeypatch, url, model=None):
 def test_without_an_address_the_variant_is_unavailable(monkeypatch):
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     assert "set it to an address" in backends.unavailable(catalog.variant("openai"), "cpu")
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["http://localhost:80a0/v1", "http://[::1/v1", "http://localhost:99999/v1", "http:///v1", "nonsense"],
+)
+def test_an_address_that_is_none_is_one_sentence(monkeypatch, address):
+    monkeypatch.setenv("OPENAI_BASE_URL", address)
+    reason = backends.unavailable(catalog.variant("openai"), "cpu")
+    assert reason.startswith("OPENAI_BASE_URL names no server; set it to an address")
+    assert address not in reason
+
+
+@pytest.mark.parametrize("key", ["sk-planted\nanother", "sk-plant\u00e9d", "sk-planted\x7f", "sk-planted\udcff"])
+def test_a_key_that_no_header_can_hold_is_one_sentence_that_does_not_quote_it(monkeypatch, key):
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:8000/v1")
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    reason = backends.unavailable(catalog.variant("openai"), "cpu")
+    assert reason.startswith("OPENAI_API_KEY is no key")
+    assert "plant" not in reason
+
+
+@pytest.mark.parametrize("end", ["\r", "\n", "\r\n", " "])
+def test_a_key_and_an_address_are_used_without_what_a_file_ends_them_with(monkeypatch, end):
+    with serving() as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url + end)
+        monkeypatch.setenv("OPENAI_API_KEY", KEY + end)
+        monkeypatch.delenv("OPENAI_MODEL", raising=False)
+        assert backends.unavailable(catalog.variant("openai"), "cpu") is None
+        engine = OpenaiBackend(catalog.model("gpt2-5m"), catalog.variant("openai"), "float32", "cpu")
+        with contextlib.closing(engine):
+            engine.serve()
+        assert server.keys == [f"Bearer {KEY}"]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_dtype_that_a_server_does_not_tell_is_not_measured(dtype):
+    engine = OpenaiBackend(catalog.model("gpt2-5m"), catalog.variant("openai"), dtype, "cpu", "hub")
+    with pytest.raises(CellError, match=f"does not tell whether it runs in {dtype}; plan float32") as caught:
+        engine.build()
+    assert caught.value.status == "unavailable"
+
+
+def test_a_server_of_somebody_else_has_neither_the_digest_nor_the_word_of_the_reference(monkeypatch):
+    with serving() as server, openai(monkeypatch, server.url) as engine:
+        engine.provenance = {"dtype": "float32", "digest": "0123456789abcdef", "attention": "sdpa"}
+        engine.load()
+        found = engine.read_back()
+    assert (found["digest"], found["attention"]) == (None, None)
+    assert found["dtype_from"].startswith("the label: the server does not tell")
 
 
 @pytest.mark.parametrize(("fault", "model"), [("none", None), ("none", MODEL), ("lists nothing", MODEL)])

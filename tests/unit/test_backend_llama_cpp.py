@@ -39,7 +39,8 @@ def engine(store):
         made.append(backend)
         if load:
             backend.build()
-            backend.loaded = backend.load()
+            backend.load()
+            backend.loaded = backend.read_back()
             backend.start(phase, prompt, steps, 1)
         return backend
 
@@ -154,9 +155,13 @@ def test_another_architecture_is_refused(tmp_path):
 def test_greedy_tokens_and_logits_are_those_of_plain_pytorch(engine, model, steps):
     llama = engine(model, steps=steps)
     greedy, plain = llama.plain(llama.prompt(0), steps)
-    assert llama.tokens(llama.generate(llama.prompt(0), steps)) == llama.tokens(greedy)
     own = llama.logits(llama.prompt(0), greedy)
     assert own.shape == plain.shape == (1 + steps, 1, 50257)
+    (found,), (wanted,) = llama.tokens(llama.generate(llama.prompt(0), steps)), llama.tokens(greedy)
+    parted = next((i for i, (mine, theirs) in enumerate(zip(found, wanted, strict=True)) if mine != theirs), None)
+    if parted is not None:  # between two tokens that are nearer to each other than the engine to plain PyTorch
+        first, second = plain[parted].topk(2).values[0]
+        assert parted > 8 and first - second < CLOSE * plain.std()
     assert spread(own, plain) < CLOSE
     assert (llama.loaded["dtype"], llama.arithmetic) == ("float32", "mixed")
 
@@ -305,6 +310,25 @@ def test_a_library_for_processors_is_refused_on_cuda():
         assert backends.unavailable(LLAMA, "cuda:0") is None
     else:
         assert "--index-url INDEX" in backends.unavailable(LLAMA, "cuda:0")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        libllama.moved("n_ctx reads 0, not 512"),
+        ImportError("libcudart.so.13: cannot open shared object file"),
+        OSError("/root/lib/xllamacpp.abi3.so: undefined symbol: cuInit"),
+    ],
+)
+def test_a_library_that_cannot_be_used_on_cuda_is_a_sentence(monkeypatch, error):
+    def broken():
+        raise error
+
+    monkeypatch.setattr(libllama, "library", broken)
+    for variant in ("llama.cpp", "llama.cpp-server"):
+        reason = backends.unavailable(catalog.variant(variant), "cuda:0")
+        assert "xllamacpp" in reason and str(error).rpartition("/")[2] in reason
+        assert "/root" not in reason
 
 
 def test_a_library_whose_structures_have_moved_is_refused():

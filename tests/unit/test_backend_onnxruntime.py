@@ -34,7 +34,8 @@ def loaded(store, model="tiny-gpt2", dtype="float32"):
     """An engine as a child drives it, up to the load; its provenance beside it."""
     backend = make(store, model, dtype)
     backend.build()
-    return backend, backend.load()
+    backend.load()
+    return backend, backend.read_back()
 
 
 @pytest.fixture(scope="module")
@@ -188,3 +189,47 @@ def test_it_says_what_to_install(monkeypatch):
     monkeypatch.setattr(engine, "find_spec", lambda name: None if name == "onnxscript" else object())
     missing = backends.unavailable(VARIANT, "cpu")
     assert missing == "onnxruntime needs onnxscript, not installed here; pip install onnxruntime onnx onnxscript"
+
+
+@pytest.mark.parametrize("error", [ImportError("libcublas.so.12: cannot open"), OSError("libcudnn.so.9: cannot open")])
+def test_a_package_that_cannot_be_loaded_on_cuda_is_a_sentence(monkeypatch, error):
+    def broken():
+        raise error
+
+    monkeypatch.setattr(engine, "_providers_here", broken)
+    assert backends.unavailable(VARIANT, "cpu") is None
+    reason = backends.unavailable(VARIANT, "cuda:0")
+    assert f"which cannot be loaded: {error}; pip install onnxruntime-gpu" in reason
+
+
+class Binding:
+    """Stands in for a session and what is bound to it: the order of what was asked of them."""
+
+    def __init__(self):
+        self.calls = []
+
+    def io_binding(self):
+        return self
+
+    def get_outputs(self):
+        return ["token", "cache"]
+
+    def __getattr__(self, name):
+        return lambda *_: self.calls.append(name)
+
+
+@pytest.mark.parametrize(("device", "waits"), [("cuda:1", True), ("cpu", False)])
+def test_what_pytorch_writes_on_a_gpu_is_waited_for_before_it_is_read(device, waits):
+    backend = engine.OnnxruntimeBackend(catalog.model("tiny-gpt2"), VARIANT, "float32", device)
+    backend._inputs, backend._presents, backend._empty = ["ids", "past"], ["present"], ["nothing"]
+    backend.session = Binding()
+    state = backend.prefill(torch.zeros(1, 4, dtype=torch.int64))
+    expected = ["bind_ortvalue_input"] * 2 + ["bind_output"] * 2 + ["synchronize_inputs"] * waits
+    assert backend.session.calls == [*expected, "run_with_iobinding"]
+    backend.session.calls.clear()
+    backend.decode(engine.State("token", state.cache), 1)  # a step reads what the session itself has written
+    assert "synchronize_inputs" not in backend.session.calls
+
+
+def test_a_session_can_be_waited_for(tiny):
+    assert callable(tiny.session.io_binding().synchronize_inputs)

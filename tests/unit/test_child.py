@@ -4,7 +4,7 @@ import subprocess
 import sys
 import time
 
-from bench_utils import child, energy
+from bench_utils import child, energy, frames
 from bench_utils.backends.transformers import TransformersBackend
 from bench_utils.cells import CellPlan
 from bench_utils.processes import await_end
@@ -48,3 +48,11 @@ def test_what_still_ends_is_waited_for_and_not_for_ever():
     assert long.poll() is None and time.monotonic() - started < 30
     long.kill()
     long.wait()
+
+
+def test_weights_that_are_drawn_have_a_row_and_no_time_of_loading(measure):  # noqa: F811
+    load = measure("eager", phases=["prefill"]).loc["load"]
+    assert (load["status"], load["reason"]) == ("ok", "seeded weights are drawn and not loaded")
+    assert load["receipt"]["provenance"]["digest"]
+    rows = frames.load(measure.folder)
+    assert rows[rows["phase"] == "load"]["latency_ms"].isna().all()

@@ -80,6 +80,23 @@ def test_taking_an_engine_s_package_away_changes_the_lines_of_its_variants_alone
     assert all(f"needs {package}, not installed here; pip install" in new for _, new in changed)
 
 
+@pytest.mark.parametrize("error", [OSError("libcudart.so.13: cannot open"), BenchError("it moved"), TypeError("odd")])
+def test_an_engine_that_breaks_when_it_is_looked_at_takes_no_line_from_the_others(monkeypatch, error):
+    look = backends.unavailable
+
+    def broken(variant, device):
+        if variant.name == "llama.cpp":
+            raise error
+        return look(variant, device)
+
+    monkeypatch.setattr(backends, "unavailable", broken)
+    found = {check.name: check for check in doctor.examine("cpu") if check.topic == "variants on cpu"}
+    assert set(found) == {v.name for v in catalog.VARIANTS.values() if v.backend != "planted"}
+    assert not found["llama.cpp"].ok
+    assert found["llama.cpp"].said.endswith(f"{type(error).__name__}: {error}")
+    assert found["eager"].ok
+
+
 def test_what_is_shown_can_be_shared():
     assert privacy.check(doctor.render(doctor.examine("cpu"))) == []
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from huggingface_hub import constants, hf_hub_download
 
-from bench_utils import catalog, hub, loading
+from bench_utils import backends, catalog, hub, loading
 from bench_utils.errors import BenchError
 from tests.conftest import REPOSITORY
 from tests.hub_server import WORDS, Fault, changed, checkpoint, serving
@@ -143,6 +143,16 @@ def test_what_is_cached_comes_from_the_cache(server, plain):
     assert not server.requests
     load()
     assert not server.files()
+
+
+def test_loading_is_timed_without_a_request(server, plain):
+    commit = server.add(NAME, plain)
+    engine = backends.make(catalog.model(NAME), catalog.variant("eager"), "float32", "cpu", "hub", 0)
+    engine.build()
+    server.requests.clear()
+    engine.load()
+    assert not server.requests
+    assert engine.read_back()["revision"] == commit
 
 
 def test_weights_alone_are_fetched_of_all_that_a_repository_holds(server, plain):
