@@ -15,11 +15,12 @@ from .checkpoint import Exported
 from .client import Answer, Client
 from .launch import Remote, Server, free_port, shown, visible
 from .overhead import client_overhead_us
-from .stream import Dialect, Stream, StreamClock, bunched
+from .stream import APART, Dialect, Stream, StreamClock
 from .texts import Texts
 
-# Share of a cell's answers whose first token may come together with the next, looked at from so many answers on.
-TOO_MANY, FEW = 0.25, 20
+# Share of a cell's answers whose first token may come together with the next, and how many may in any case: a client is
+# late now and then, and as text the two tokens of a character are one piece.
+TOO_MANY, FEW = 0.25, 5
 # What llama.cpp says, and so whatever is made of it, once a model is in memory.
 _OFFLOADED = re.compile(r"offloaded (\d+/\d+) layers to GPU")
 
@@ -170,14 +171,15 @@ class Served(Exported):
         self._cached = cached if cached is not None else self._cached
         self._answered = stream.usage["model"] or self._answered
         self._calls += 1
-        self._together += stream.together > 1
-        opening = self.texts.count(stream.head) if self.texts and stream.opening is None else 1
-        if self.phase == "decode" and opening > 1:
-            raise CellError("server_error", bunched(opening))
-        if self.phase == "decode" and self._calls >= FEW and self._together > self._calls * TOO_MANY:
+        self._together += stream.together > 1 or self._opening(stream) > 1
+        if self.phase == "decode" and self._together > max(FEW, self._calls * TOO_MANY):
             said = f"in {self._together} of {self._calls} answers the first token came together with the next"
-            raise CellError("server_error", f"{said}: it does not stream, or decodes faster than a client reads")
+            raise CellError("server_error", f"{said}; {APART}, unless it decodes faster than a client reads")
         return stream
+
+    def _opening(self, stream: Stream) -> int:
+        """Tokens in the first piece of an answer; of text that does not tell, as many as the tokenizer reads in it."""
+        return self.texts.count(stream.head) if self.texts and stream.opening is None else stream.opening or 0
 
     @contextlib.contextmanager
     def _watched(self) -> Iterator[None]:

@@ -11,6 +11,8 @@ from ..timing import Call, Clock, Timed
 
 # Reading a piece that has arrived takes this client some 8 µs; what follows within this was there already.
 AT_ONCE_NS = 30_000
+# The remedy for a decode whose first stamp is that of several tokens.
+APART = "have the server send each token by itself (a stream interval of 1, nothing speculative)"
 
 
 class Piece(NamedTuple):
@@ -154,15 +156,10 @@ class Stream:
             said = f"{usage['cached_tokens']} of {prompt_tokens} prompt tokens came from the server's cache"
             yield "cached_answer", f"{said}; turn its prompt cache off"
         if self.phase == "decode" and (self.opening or 0) > 1:
-            yield "server_error", bunched(self.opening)
+            said = f"the first piece of the answer holds {self.opening} tokens"
+            yield "server_error", f"{said}, so fewer steps were timed than were asked for; {APART}"
         if count > 1 and self.first == self.last:
             yield "server_error", f"all {count} tokens came at once: the server does not stream"
-
-
-def bunched(tokens: int) -> str:
-    """Why a decode is refused whose first stamp is that of several tokens."""
-    said = f"the first piece of the answer holds {tokens} tokens, so fewer steps were timed than were asked for"
-    return f"{said}; have the server send each token by itself (a stream interval of 1, nothing speculative)"
 
 
 class StreamClock(Clock):

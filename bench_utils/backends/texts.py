@@ -69,7 +69,7 @@ class Texts:
         return plain[:same] + [-1] * (len(plain) - same)
 
     def count(self, text: str) -> int:
-        """How many tokens the tokenizer reads in a piece of an answer."""
+        """How many tokens the tokenizer reads in a piece of an answer; a character may be incomplete at its end."""
         return len(self.tokenizer(text.rstrip("\ufffd"), add_special_tokens=False)["input_ids"])
 
     def _shown(self, ids: list[int]) -> str:

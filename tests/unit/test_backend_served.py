@@ -17,8 +17,8 @@ from bench_utils import backends, catalog
 from bench_utils.backends import launch, llama_listener
 from bench_utils.backends.llama_server import LlamaServerBackend
 from bench_utils.backends.ollama import OllamaBackend
-from bench_utils.backends.served import Served
-from bench_utils.backends.stream import Dialect
+from bench_utils.backends.served import FEW, Served
+from bench_utils.backends.stream import Dialect, Stream
 from bench_utils.backends.transformers_serve import TransformersServeBackend
 from bench_utils.errors import CellError
 from tests.services import faulty_server
@@ -187,17 +187,34 @@ def test_how_the_reference_attends_is_not_what_the_server_does(monkeypatch):
 
 def test_text_of_several_tokens_in_the_first_piece_is_no_decode():
     with planted("sends the text of three first", texts=Words()) as engine:
-        with pytest.raises(CellError, match="the first piece of the answer holds 3 tokens.*by itself") as caught:
-            decoded(engine)
+        engine.start("decode", 12, STEPS, 1)
+        for _ in range(FEW):  # a character of two tokens comes as one piece of text now and then
+            assert len(engine.decode(engine.prepare(engine.prompt(0)), STEPS)) == 1 + STEPS
+        with pytest.raises(CellError, match="in 6 of 6 answers the first token came together.*by itself") as caught:
+            engine.decode(engine.prepare(engine.prompt(0)), STEPS)
         assert caught.value.status == "server_error"
         engine.start("e2e", 12, STEPS, 1)
-        assert len(engine.generate(engine.prompt(0), STEPS)) == 1 + STEPS  # its end is where it was
+        for _ in range(2 * FEW):  # its end is where it was
+            assert len(engine.generate(engine.prompt(0), STEPS)) == 1 + STEPS
+        assert engine.receipt()["first_tokens_together"] == 2 * FEW
+
+
+def test_a_quarter_of_first_tokens_may_come_together_and_no_more():
+    engine = Planted(catalog.model("gpt2-5m"), catalog.variant("vllm"), "float32", "cpu")
+    engine.phase, engine._cached, engine._answered, engine._calls, engine._together = "decode", None, None, 0, 0
+    counts = {"model": MODEL, "cached_tokens": None}
+    alone, together = (Stream("", 16, "decode", 0.0, 0, usage=counts, together=n, opening=1) for n in (1, 2))
+    for index in range(40):
+        engine._noted(together if index % 4 == 3 else alone)
+    with pytest.raises(CellError, match="in 11 of 41 answers"):
+        engine._noted(together)
 
 
 @pytest.mark.parametrize("fault", ["shows text only", "shows nothing of a token"])
 def test_text_whose_first_piece_is_one_token_is_a_decode(fault):
     with planted(fault, texts=Words()) as engine:
         assert len(decoded(engine)) == 1 + STEPS
+        assert engine.receipt()["first_tokens_together"] == 0
 
 
 # ---------------------------------------------------------------- Ollama
