@@ -71,3 +71,18 @@ def test_processes_that_found_a_slow_host_are_counted(make_run):
     )
     slow = gates._undisturbed_host(cells.assign(host_score=scores))
     assert slow == (gate, "noted", f"{of - 1} of {of} processes; the slowest at 62%")
+
+
+def test_threads_that_nobody_tells_are_noted_and_two_numbers_fail(make_run):
+    def silent(made):
+        if made.variant != "eager":
+            del made.receipt["threads"]
+
+    def apart(made):
+        made.receipt["threads"] = 1 + (made.variant == "eager")
+
+    assert make_run().gate("number of threads")["evidence"] == "2 in every receipt"
+    gate = make_run(silent).gate("number of threads")
+    assert (gate["result"], gate["evidence"]) == ("passed", "2 in the 36 receipts that tell")
+    assert make_run(lambda made: made.receipt.pop("threads")).gate("number of threads")["result"] == "noted"
+    assert make_run(apart).gate("number of threads")["result"] == "failed"
