@@ -15,7 +15,9 @@ from .plan import ClaimPlan
 from .records import UNFINISHED
 
 SUPPORTED, REFUTED, INCONCLUSIVE, NOT_TESTABLE = "supported", "refuted", "inconclusive", "not testable here"
-ON_SPEED = ("outcome", "ratio", "latency", "time_per_token", "bandwidth_share", "crossover", "model_ratio")
+# Read from rows themselves; the others on speed are of contrasts, which have refused already what does not count.
+OF_LATENCIES = ("latency", "time_per_token", "bandwidth_share", "crossover", "model_ratio")
+ON_SPEED = ("outcome", "ratio", *OF_LATENCIES)
 SIZES = ["prompt_tokens", "new_tokens", "batch_size"]
 LEAST_ROUNDS = 6  # fewer pairs cannot reach p < 0.05 in a sign test (2 / 2**6 = 0.031)
 
@@ -71,6 +73,8 @@ def _of_all_models(claim: ClaimPlan, rows: pd.DataFrame, found: Verdict) -> Verd
 
 
 def _judge(claim: ClaimPlan, rows: pd.DataFrame, effects: pd.DataFrame, receipts: pd.DataFrame | None) -> Verdict:
+    if claim.metric in OF_LATENCIES and isinstance(rows := _counting(claim, rows), Verdict):
+        return rows
     match claim.metric:
         case "outcome":
             return _by_outcome(claim, _of(claim, effects))
@@ -79,9 +83,9 @@ def _judge(claim: ClaimPlan, rows: pd.DataFrame, effects: pd.DataFrame, receipts
         case "compiled_share":
             return _by_share(claim, _of(claim, rows))
         case "latency" | "time_per_token":
-            return _by_latency(claim, _of(claim, rows))
+            return _by_latency(claim, rows)
         case "bandwidth_share":
-            return _by_bandwidth(claim, _of(claim, rows), receipts)
+            return _by_bandwidth(claim, rows, receipts)
         case "status":
             return _by_status(claim, _of(claim, rows))
         case "crossover":
@@ -178,8 +182,6 @@ def _by_share(claim: ClaimPlan, rows: pd.DataFrame) -> Verdict:
 
 def _by_latency(claim: ClaimPlan, rows: pd.DataFrame) -> Verdict:
     """The median over the rounds, of a call or of each of its tokens; of several cells the one that decides."""
-    if isinstance(rows := _counting(claim, rows), Verdict):
-        return rows
     cells = frames.medians(rows)
     per = cells["new_tokens"] if claim.metric == "time_per_token" else 1
     unit = "ms a token" if claim.metric == "time_per_token" else "ms"
@@ -202,8 +204,6 @@ def _deciding(verdicts: Iterable[Verdict]) -> Verdict:
 
 def _by_bandwidth(claim: ClaimPlan, rows: pd.DataFrame, receipts: pd.DataFrame | None) -> Verdict:
     """The share that a call reaches of the bandwidth measured in this run, were only its weights and cache read."""
-    if isinstance(rows := _counting(claim, rows), Verdict):
-        return rows
     bounds = pd.DataFrame() if receipts is None else roofline(rows, receipts)
     if bounds.empty:
         return _verdict(claim, NOT_TESTABLE, "no bandwidth was measured in this run")
@@ -237,8 +237,6 @@ def _by_status(claim: ClaimPlan, rows: pd.DataFrame) -> Verdict:
 
 def _by_crossover(claim: ClaimPlan, rows: pd.DataFrame) -> Verdict:
     """The width at which a layer's weights cost as much as the layer, fitted over every model of the run."""
-    if isinstance(rows := _counting(claim, rows), Verdict):
-        return rows
     mine = scaling.grid(rows)
     if mine["model"].nunique() < scaling.LEAST_MODELS:
         return _verdict(claim, NOT_TESTABLE, f"{mine['model'].nunique()} models were measured with {claim.variant}")
@@ -252,8 +250,6 @@ def _by_crossover(claim: ClaimPlan, rows: pd.DataFrame) -> Verdict:
 
 def _by_model_ratio(claim: ClaimPlan, rows: pd.DataFrame) -> Verdict:
     """The latency of one model over another's, paired by round."""
-    if isinstance(rows := _counting(claim, rows), Verdict):
-        return rows
     first, second = claim.models
     found = scaling.model_ratio(rows, first, second, claim.variant, claim.phase)
     if found is None:
