@@ -138,7 +138,7 @@ def _multiplies(root: ElementTree.Element) -> bool:
     uses = [element for element in root.iter() if _local(str(element.tag)) == "use"]
     names = {value[1:] for use in uses for name, value in use.attrib.items() if _local(name) == "href"}
     used = [element for element in root.iter() if element.get("id") in names]
-    return any(use in set(element.iter()) for element in used for use in uses)
+    return any(_local(str(inner.tag)) == "use" for element in used for inner in element.iter())
 
 
 def _is_safe(element: ElementTree.Element) -> bool:
